@@ -1,0 +1,43 @@
+"""The exception tree: what went wrong, and the exit status that says so (design: command line).
+
+A message is one line, "cannot <verb> <object>: <cause>", lower case, without a full stop, the cause chained.
+What a peer, a file or a user does wrong is one of these; what we do wrong is an assert.
+"""
+
+from __future__ import annotations
+
+
+class PlaygroundError(Exception):
+    """Net Playground could not do its work."""
+
+    exit_status = 125
+
+
+class UsageError(PlaygroundError):
+    """The command line asks for something that cannot be."""
+
+    exit_status = 2
+
+
+class SandboxError(PlaygroundError):
+    """The kernel refused a namespace, a device, a mount or a process."""
+
+
+class LimitError(PlaygroundError):
+    """A limit of this machine (descriptors, processes) leaves no room for what was asked."""
+
+
+class DumpError(PlaygroundError):
+    """A dump cannot be opened, locked, read or written."""
+
+
+class NotADumpError(DumpError):
+    """The file is not a dump, or one of a version that this plg does not know."""
+
+
+class DamagedDumpError(DumpError):
+    """A dump that claims to be complete has lost or changed bytes; `offset` is where, in bytes."""
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(message)
+        self.offset = offset
