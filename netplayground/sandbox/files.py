@@ -1,0 +1,123 @@
+"""What a process sees of the file system: the host's files, a /proc of its own, names that lead to its peers.
+
+Everything happens in the process's private mount namespace and ends with it. A command cannot undo it: it has no
+power over mounts, and in a namespace that it makes for itself the kernel locks what it got from here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from netplayground.sandbox import kernel
+from netplayground.sandbox.refusals import Step, attempting
+
+# File systems that are a door to the kernel. Files in them belong to root, and root in a user namespace that maps
+# it is root to most of them.
+_KERNEL_FILE_SYSTEMS: Final = frozenset(
+    "proc sysfs cgroup cgroup2 debugfs tracefs securityfs configfs pstore bpf efivarfs selinuxfs smackfs "
+    "binfmt_misc fusectl resctrl".split()
+)
+_PROC_READ_ONLY: Final = (
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/acpi",
+    "/proc/scsi",
+    "/proc/mtrr",
+)
+# Daemons of the host that would answer the process's questions for names.
+_NAME_SERVICES: Final = (
+    "/run/nscd/socket",
+    "/var/run/nscd/socket",
+    "/run/systemd/resolve/io.systemd.Resolve",
+    "/run/systemd/resolve/io.systemd.Resolve.Monitor",
+)
+_STAGE: Final = "/proc"
+_RESOLV_CONF = "# Names of this playground are in /etc/hosts; there is no name server.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class FileView:
+    """What is to be arranged; the same for every process of a run."""
+
+    hosts: str
+    read_only: tuple[str, ...]
+    covered: tuple[str, ...]
+
+    @classmethod
+    def of_this_machine(cls, hosts: str) -> FileView:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+        covered = dict.fromkeys(os.path.realpath(path) for path in _NAME_SERVICES if os.path.exists(path))
+        return cls(hosts, tuple(kernel_mounts(mounts)), tuple(covered))
+
+
+def emit_hosts(names: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """An /etc/hosts with the localhost lines and every process's name at each of its addresses."""
+    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
+    lines += [f"{address}\t{name}" for name, addresses in names for address in addresses]
+    return "\n".join(lines) + "\n"
+
+
+def kernel_mounts(mountinfo: str) -> list[str]:
+    """Where a kernel file system is mounted, but for /proc, which is replaced; what lies below another is left out."""
+    found: list[str] = []
+    for line in mountinfo.splitlines():
+        fields, _, rest = line.partition(" - ")
+        point = _unescape(fields.split()[4])
+        is_below = any(point.startswith(f"{above}/") for above in ("/proc", *found))
+        if rest.split()[0] in _KERNEL_FILE_SYSTEMS and point != "/proc" and not is_below:
+            found.append(point)
+    return list(dict.fromkeys(found))
+
+
+def _unescape(path: str) -> str:
+    """A mount point with the kernel's octal escapes of white space and backslash undone."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), path)
+
+
+def arrange(view: FileView) -> None:
+    """Give the calling process, which is PID 1 of fresh mount and PID namespaces, its view of the files."""
+    with attempting(Step.MOUNTS):
+        kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_SLAVE)
+        _replace_names(view)
+    with attempting(Step.PROC):
+        flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+        kernel.mount("proc", "/proc", "proc", flags)
+    with attempting(Step.READ_ONLY):
+        _protect_kernel(view)
+
+
+def _replace_names(view: FileView) -> None:
+    """Put our files over the host's, from a tmpfs that is taken out of the tree again at once."""
+    kernel.mount("tmpfs", _STAGE, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=1m")
+    for target, text in (("/etc/hosts", view.hosts), ("/etc/resolv.conf", _RESOLV_CONF)):
+        source = f"{_STAGE}/{os.path.basename(target)}"
+        Path(source).write_text(text, encoding="utf-8")
+        os.chmod(source, 0o644)
+        # Followed to its end: a dangling link, or no file at all, has nothing to cover.
+        if os.path.exists(target):
+            kernel.bind(source, os.path.realpath(target))
+    empty = f"{_STAGE}/empty"
+    Path(empty).touch()
+    for target in view.covered:
+        kernel.bind(empty, target)
+    kernel.detach(_STAGE)
+
+
+def _protect_kernel(view: FileView) -> None:
+    for path in view.read_only:
+        if os.path.lexists(path):
+            kernel.make_read_only(path, recursive=True)
+    present = [path for path in _PROC_READ_ONLY if os.path.exists(path)]
+    for path in present:
+        kernel.bind(path, path)
+    kernel.bind("/proc/sys/net", "/proc/sys/net")
+    for path in present:
+        kernel.make_read_only(path, recursive=False)

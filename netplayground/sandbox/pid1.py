@@ -1,0 +1,154 @@
+"""PID 1 of a process's namespaces: starts the command, passes signals on, reaps, and takes everything with it.
+
+States: waiting (for Start) → running → ending → gone. The command's end, or the word Finish, starts the ending:
+the kill signal to whatever is left, a grace, SIGKILL. When no child is left, PID 1 ends. It ends at once, and the
+kernel kills everything in its namespace, when plg is gone.
+
+The kernel spares PID 1 every signal from inside for which it has no handler; it has one, for SIGCHLD.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from typing import NoReturn
+
+from netplayground.sandbox import control
+from netplayground.sandbox.command import CommandPlan, run_command
+
+_AFTER_SIGKILL_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How what is left of a process is ended."""
+
+    kill_signal: int
+    grace_s: float
+
+
+class FirstProcess:
+    """The loop of PID 1."""
+
+    def __init__(self, channel: socket.socket, command: CommandPlan, ending: Ending) -> None:
+        self._channel = channel
+        self._command = command
+        self._ending = ending
+        self._leader = 0
+        self._leader_lives = False
+        self._deadline: float | None = None
+        self._killing = False
+        self._wakeup = _wake_on_child()
+
+    def run(self) -> NoReturn:
+        """Serve until nothing is left, or plg is gone."""
+        poller = select.poll()
+        poller.register(self._channel, select.POLLIN)
+        poller.register(self._wakeup, select.POLLIN)
+        while True:
+            for descriptor, _ in poller.poll(self._milliseconds_left()):
+                if descriptor == self._wakeup:
+                    _drain(self._wakeup)
+                else:
+                    self._obey(control.receive(self._channel))
+            self._reap()
+            if self._deadline is not None and time.monotonic() >= self._deadline:
+                self._escalate()
+
+    def _milliseconds_left(self) -> int | None:
+        if self._deadline is None:
+            return None
+        return max(0, int((self._deadline - time.monotonic()) * 1000) + 1)
+
+    def _obey(self, message: control.Message | None) -> None:
+        match message:
+            case None:
+                os._exit(1)
+            case control.Start():
+                self._start()
+            case control.Deliver(number):
+                self._signal_group(number)
+            case control.Finish():
+                self._finish()
+
+    def _start(self) -> None:
+        self._leader = os.fork()
+        if self._leader == 0:
+            run_command(self._command, self._channel)
+        self._leader_lives = True
+        # Here too, so that a signal that comes before the child has got so far finds the group. The child may
+        # have got further, even to its exec or its end.
+        with contextlib.suppress(PermissionError, ProcessLookupError):
+            os.setpgid(self._leader, self._leader)
+        # The group has no parent in its session from now on: the kernel drops a stop typed at the terminal, which
+        # nobody would ever undo.
+        os.setsid()
+
+    def _signal_group(self, number: int) -> None:
+        if not self._leader_lives:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._leader, number)
+            if number not in (signal.SIGSTOP, signal.SIGTSTP):
+                os.killpg(self._leader, signal.SIGCONT)
+
+    def _finish(self) -> None:
+        if not self._leader:
+            os._exit(0)
+        if self._deadline is None:
+            self._signal_group(self._ending.kill_signal)
+            self._deadline = time.monotonic() + self._ending.grace_s
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                if self._leader:
+                    os._exit(0)
+                return
+            if pid == 0:
+                return
+            if pid == self._leader and self._leader_lives:
+                self._leader_ended(status)
+
+    def _leader_ended(self, status: int) -> None:
+        self._leader_lives = False
+        control.send(self._channel, control.Exited(status))
+        self._signal_all(self._ending.kill_signal)
+        self._signal_all(signal.SIGCONT)
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._ending.grace_s
+
+    def _escalate(self) -> None:
+        """The grace is over; and when SIGKILL did not help either, the kernel's own clean-up must."""
+        if self._killing:
+            os._exit(0)
+        self._killing = True
+        self._deadline = time.monotonic() + _AFTER_SIGKILL_S
+        self._signal_all(signal.SIGKILL)
+
+    @staticmethod
+    def _signal_all(number: int) -> None:
+        """Everything in the namespace but PID 1 itself."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, number)
+
+
+def _wake_on_child() -> int:
+    """A descriptor that becomes readable when a child changes its state."""
+    readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    return readable
+
+
+def _drain(descriptor: int) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while os.read(descriptor, 512):
+            pass

@@ -1,0 +1,219 @@
+"""The processes of a run: built together, ended together.
+
+build() forks every child first and then serves whichever speaks, so that a hundred processes take as long as the
+machine needs for the work, not for the waiting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address, IPv6Interface, ip_interface
+from pathlib import Path
+
+from netplayground.errors import SandboxError
+from netplayground.sandbox import birth, files, kernel, network, powers, tuning
+from netplayground.sandbox.command import CommandPlan
+from netplayground.sandbox.identity import Identity
+from netplayground.sandbox.inheritance import Inheritance
+from netplayground.sandbox.pid1 import Ending
+from netplayground.sandbox.process import IdMaps, ProcessSpec, SandboxedProcess
+from netplayground.sandbox.proxy import ProxyNamespace
+from netplayground.sandbox.refusals import Refusal
+from netplayground.sandbox.surroundings import refuse
+from netplayground.sandbox.terminal import Terminal
+
+_BUILD_TIMEOUT_S = 60.0
+
+
+class Sandbox:
+    """All processes of a run, in namespaces under the proxy's; close() leaves nothing of them."""
+
+    def __init__(
+        self,
+        specs: Sequence[ProcessSpec],
+        proxy: ProxyNamespace,
+        *,
+        mtu: int = 1500,
+        queue: int = 10_000,
+        kill_signal: int = signal.SIGTERM,
+        grace_s: float = 5.0,
+        identity: Identity | None = None,
+        keep_hostname: bool = False,
+        inheritance: Inheritance | None = None,
+    ) -> None:
+        self.processes: list[SandboxedProcess] = []
+        self._specs = specs
+        self._proxy = proxy
+        self._mtu = mtu
+        self._queue = queue
+        self._ending = Ending(kill_signal, grace_s)
+        self._identity = identity or Identity()
+        self._keep_hostname = keep_hostname
+        self._inheritance = inheritance or Inheritance.of_this_process()
+        self._was_subreaper = kernel.is_subreaper()
+        self._terminal = Terminal() if len(specs) == 1 else None
+
+    def build(self) -> None:
+        """Make every process's namespaces; return when all stand, or raise SandboxError with nothing left."""
+        try:
+            self._check_identity()
+            kernel.become_subreaper()
+            with _quiet_memory():
+                self._fork_all()
+            self._serve_births()
+            if self._terminal:
+                self._terminal.lend()
+        except Refusal as refusal:
+            self.close()
+            raise refuse(refusal, privileged=self._proxy.privileged) from refusal
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Kill whatever is left, wait for its end, close every descriptor; a second time it does nothing."""
+        for process in self.processes:
+            process.abandon()
+        for process in self.processes:
+            process.close()
+        kernel.become_subreaper(self._was_subreaper)
+        if self._terminal:
+            self._terminal.take_back()
+
+    def _check_identity(self) -> None:
+        own = (os.geteuid(), os.getegid())
+        wanted = (self._identity.uid, self._identity.gid)
+        if not self._proxy.privileged and any(
+            want not in (None, have) for want, have in zip(wanted, own, strict=True)
+        ):
+            raise SandboxError("cannot run commands as another user or group: only root may; run plg as root")
+
+    def _fork_all(self) -> None:
+        common = self._common_plan()
+        for spec in self._specs:
+            here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with there, _signals_blocked():
+                child = birth.fork_child(self._birth_plan(spec, common), there)
+            self.processes.append(SandboxedProcess(spec, here, child, common.tables))
+
+    def _common_plan(self) -> birth.CommonPlan:
+        own = (
+            tuning.privileged_settings(_highest_id("gid_map"))
+            if self._proxy.privileged
+            else tuning.unprivileged_settings(os.getegid())
+        )
+        hosts = files.emit_hosts((spec.name, [str(a.ip) for a in _interfaces(spec)]) for spec in self._specs)
+        return birth.CommonPlan(
+            mtu=self._mtu,
+            queue=self._queue,
+            settings={**self._proxy.settings, **own},
+            view=files.FileView.of_this_machine(hosts),
+            tables=tuple(path for path in birth.TABLES if os.path.exists(path)),
+            last_capability=powers.last_capability(),
+            ending=self._ending,
+        )
+
+    def _birth_plan(self, spec: ProcessSpec, common: birth.CommonPlan) -> birth.BirthPlan:
+        addresses = [address for address in _interfaces(spec) if address.version == 4 or self._proxy.has_ipv6]
+        if self._proxy.has_ipv6:
+            addresses.append(IPv6Interface((f"fe80::{spec.position:x}", 64)))
+        return birth.BirthPlan(
+            common=common,
+            hostname=None if self._keep_hostname else spec.name,
+            addresses=tuple(addresses),
+            command=CommandPlan(
+                command=spec.command,
+                environment=process_environment(os.environ, spec, self._specs),
+                identity=self._identity,
+                inheritance=self._inheritance,
+                inherits_stdin=len(self._specs) == 1,
+                takes_terminal=bool(self._terminal and self._terminal.is_ours),
+            ),
+        )
+
+    def _serve_births(self) -> None:
+        maps = IdMaps(_identity_map("uid_map"), _identity_map("gid_map"))
+        deadline = time.monotonic() + _BUILD_TIMEOUT_S
+        with selectors.DefaultSelector() as selector:
+            for process in self.processes:
+                selector.register(process.control, selectors.EVENT_READ, process)
+            while selector.get_map():
+                ready = selector.select(deadline - time.monotonic())
+                if not ready:
+                    raise SandboxError(f"cannot set up the processes: not done in {_BUILD_TIMEOUT_S:.0f} s")
+                for key, _ in ready:
+                    if key.data.attend_birth(maps):
+                        selector.unregister(key.fd)
+
+
+def process_environment(
+    base: Mapping[str, str], spec: ProcessSpec, specs: Sequence[ProcessSpec]
+) -> dict[str, str]:
+    """The environment of one process: plg's, and where it and its peers are."""
+    environment = {**base, "PLG_NAME": spec.name, "PLG_ADDR": _bare(spec.address4)}
+    if spec.address6 is not None:
+        environment["PLG_ADDR6"] = _bare(spec.address6)
+    for peer in specs:
+        suffix = peer.name.upper().replace("-", "_")
+        environment[f"PLG_ADDR_{suffix}"] = _bare(peer.address4)
+        if peer.address6 is not None:
+            environment[f"PLG_ADDR6_{suffix}"] = _bare(peer.address6)
+    return environment
+
+
+def _bare(address: IPv4Address | IPv6Address) -> str:
+    return str(ip_interface(address).ip)
+
+
+def _interfaces(spec: ProcessSpec) -> list[network.Interface]:
+    return [ip_interface(address) for address in (spec.address4, spec.address6) if address is not None]
+
+
+def identity_map(own: str) -> str:
+    """A map that leaves each id as it is, over the ranges that plg's own map (the text given) has."""
+    ranges = (line.split() for line in own.splitlines())
+    return "".join(f"{inside} {inside} {count}\n" for inside, _, count in ranges)
+
+
+def _identity_map(name: str) -> str:
+    return identity_map(Path("/proc/self", name).read_text(encoding="ascii"))
+
+
+def _highest_id(name: str) -> int:
+    """The last id of the range that begins with 0 in plg's own map; 0 without such a range."""
+    for line in Path("/proc/self", name).read_text(encoding="ascii").splitlines():
+        inside, _, count = map(int, line.split())
+        if inside == 0:
+            return count - 1
+    return 0
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """No handler of plg's runs in a child before the child has put it away."""
+    former = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+@contextlib.contextmanager
+def _quiet_memory() -> Iterator[None]:
+    """Keep the collector from touching objects while children share their pages."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if was_enabled:
+            gc.enable()

@@ -1,0 +1,99 @@
+"""The proxy namespace: plg itself moves into it and takes connections apart there.
+
+Root only leaves its network. An ordinary user first makes a user namespace in which he is himself and has power
+over the new network and over the namespaces of the processes, which nest in it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from netplayground.errors import SandboxError
+from netplayground.sandbox import kernel, network, powers, tun, tuning
+from netplayground.sandbox.inheritance import parse_status
+from netplayground.sandbox.refusals import Refusal, Step, attempting
+from netplayground.sandbox.surroundings import refuse
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyNamespace:
+    """The namespace that plg has entered; it stays until plg ends.
+
+    `settings` are the host's network settings, read while the host's namespace could still be seen.
+    """
+
+    tun_fd: int
+    privileged: bool
+    has_ipv6: bool
+    settings: Mapping[str, str]
+
+    def close(self) -> None:
+        os.close(self.tun_fd)
+
+
+def enter_proxy_namespace(mtu: int = 1500, queue: int = 10_000) -> ProxyNamespace:
+    """Move this process into a fresh network namespace with a TUN device; it must have one thread only.
+
+    There is no way back. SandboxError says what is missing and how to mend it.
+    """
+    if len(os.listdir("/proc/self/task")) != 1:
+        raise SandboxError("cannot make the proxy namespace: this process has more than one thread")
+    tun.load()
+    network.load()
+    status = parse_status(Path("/proc/self/status").read_text(encoding="utf-8", errors="replace"))
+    privileged = powers.is_privileged(int(status["CapEff"], 16))
+    has_ipv6 = tuning.has_ipv6()
+    settings = tuning.read_host_settings(privileged=privileged)
+    try:
+        _unshare(privileged)
+        return ProxyNamespace(_set_up(mtu, queue, settings, has_ipv6), privileged, has_ipv6, settings)
+    except Refusal as refusal:
+        raise refuse(refusal, privileged=privileged) from refusal
+
+
+def _unshare(privileged: bool) -> None:
+    if privileged:
+        with attempting(Step.PROXY_NAMESPACE):
+            kernel.unshare(kernel.CLONE_NEWNET)
+        return
+    uid, gid = os.geteuid(), os.getegid()
+    with attempting(Step.USER_NAMESPACE):
+        kernel.unshare(kernel.CLONE_NEWUSER)
+    with attempting(Step.ID_MAPS):
+        # Who may not change groups outside may not drop them inside either: the kernel wants that said first.
+        write_once("/proc/self/setgroups", "deny")
+        write_once("/proc/self/uid_map", f"{uid} {uid} 1\n")
+        write_once("/proc/self/gid_map", f"{gid} {gid} 1\n")
+    with attempting(Step.PROXY_NAMESPACE):
+        kernel.unshare(kernel.CLONE_NEWNET)
+
+
+def _set_up(mtu: int, queue: int, settings: Mapping[str, str], has_ipv6: bool) -> int:
+    with attempting(Step.SETTINGS):
+        tuning.apply(settings)
+    with attempting(Step.TUN):
+        descriptor = tun.open_tun()
+    families = [socket.AF_INET, socket.AF_INET6] if has_ipv6 else [socket.AF_INET]
+    try:
+        with attempting(Step.LINKS):
+            index = socket.if_nametoindex(tun.NAME)
+            network.apply(network.proxy_requests(index, mtu, queue, families))
+    except Refusal:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def write_once(path: str, text: str) -> None:
+    """Write a kernel file: all in one call, and an error carries its name."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+    finally:
+        os.close(descriptor)
