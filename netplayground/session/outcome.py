@@ -11,8 +11,10 @@ import errno
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+ENDED_FACT = "process-ended"  # the kind of the dump's fact that holds `emit_ending`
 
 SUCCESS = 0
 DIVERGED = 3
@@ -55,7 +57,7 @@ class ProcessOutcome:
 
     @property
     def could_not_run(self) -> bool:
-        """Commands are run by `sh -c`, whose own 126 and 127 say: what it was to run cannot be run, or found."""
+        """Commands are run by `sh -c`, whose own 126 and 127 say: what they were to run cannot be."""
         return self.has_failed and self.signal is None and self.status in (CANNOT_RUN, NOT_FOUND)
 
     def describe(self) -> str:
@@ -145,6 +147,32 @@ def _own_status(process: ProcessOutcome) -> tuple[int, str | None]:
     if process.status == SUCCESS:
         return SUCCESS, None
     return process.status, f"{process.name} {process.describe()}"
+
+
+def emit_ending(process: ProcessOutcome) -> dict[str, object]:
+    """The fields of the fact by which the dump says how a process ended."""
+    fields = {"exit_code": process.exit_code, "signal": process.signal, "run_errno": process.run_errno}
+    return {
+        "process": process.name,
+        **{name: value for name, value in fields.items() if value is not None},
+        "ended_by_plg": process.ended_by_plg,
+    }
+
+
+def parse_ending(process: ProcessOutcome, fields: Mapping[str, object]) -> ProcessOutcome:
+    """The process with the end that the fields of a fact tell; what is no small number tells nothing."""
+
+    def number(name: str) -> int | None:
+        value = fields.get(name)
+        return value if type(value) is int and 0 <= value < 256 else None
+
+    return replace(
+        process,
+        exit_code=number("exit_code"),
+        signal=number("signal"),
+        run_errno=number("run_errno"),
+        ended_by_plg=fields.get("ended_by_plg") is True,
+    )
 
 
 def signal_name(number: int) -> str:

@@ -44,7 +44,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who started plg, and how names become numbers; a lookup raises KeyError for a name that is not there."""
+    """Who started plg, and how names become numbers; a lookup raises KeyError for an unknown name."""
 
     uid: int
     gid: int
