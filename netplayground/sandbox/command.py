@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from netplayground.sandbox import control
+from netplayground.sandbox import protocol
 from netplayground.sandbox.identity import Identity
 from netplayground.sandbox.inheritance import Inheritance
 
@@ -42,13 +42,13 @@ def run_command(plan: CommandPlan, channel: socket.socket) -> NoReturn:
         os.execve(SHELL, ["sh", "-c", plan.command], plan.environment)
     except OSError as error:
         text = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
-        control.send(channel, control.CommandFailed(error.errno or 0, text))
+        protocol.send(channel, protocol.CommandFailed(error.errno or 0, text))
     finally:
         os._exit(_CANNOT_RUN)
 
 
 def _take_terminal() -> None:
-    """Make this process group the terminal's foreground one; the terminal stops whoever asks from the background."""
+    """Become the terminal's foreground; the terminal stops whoever asks for that from the background."""
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     os.tcsetpgrp(0, os.getpgrp())
 

@@ -1,7 +1,7 @@
 """What a process sees of the file system: the host's files, a /proc of its own, names that lead to its peers.
 
-Everything happens in the process's private mount namespace and ends with it. A command cannot undo it: it has no
-power over mounts, and in a namespace that it makes for itself the kernel locks what it got from here.
+Everything happens in the process's private mount namespace and ends with it. A command cannot undo it: it has
+no power over mounts, and in a namespace that it makes for itself the kernel locks what it got from here.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Final
 from netplayground.sandbox import kernel
 from netplayground.sandbox.refusals import Step, attempting
 
-# File systems that are a door to the kernel. Files in them belong to root, and root in a user namespace that maps
-# it is root to most of them.
+# File systems that are a door to the kernel. Files in them belong to root, and root in a user namespace that
+# maps it is root to most of them.
 _KERNEL_FILE_SYSTEMS: Final = frozenset(
-    "proc sysfs cgroup cgroup2 debugfs tracefs securityfs configfs pstore bpf efivarfs selinuxfs smackfs "
-    "binfmt_misc fusectl resctrl".split()
+    ("proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "pstore", "bpf")
+    + ("efivarfs", "selinuxfs", "smackfs", "binfmt_misc", "fusectl", "resctrl")
 )
 _PROC_READ_ONLY: Final = (
     "/proc/sys",
@@ -66,7 +66,7 @@ def emit_hosts(names: Iterable[tuple[str, Sequence[str]]]) -> str:
 
 
 def kernel_mounts(mountinfo: str) -> list[str]:
-    """Where a kernel file system is mounted, but for /proc, which is replaced; what lies below another is left out."""
+    """Where a kernel file system is mounted, but for /proc, which is replaced, and for what lies below another."""
     found: list[str] = []
     for line in mountinfo.splitlines():
         fields, _, rest = line.partition(" - ")
@@ -95,7 +95,10 @@ def arrange(view: FileView) -> None:
 
 
 def _replace_names(view: FileView) -> None:
-    """Put our files over the host's, from a tmpfs that is taken out of the tree again at once."""
+    """Put our files over the host's, from a tmpfs that the new /proc then hides.
+
+    Taking it out of the tree instead would wait for an RCU grace period in each process.
+    """
     kernel.mount("tmpfs", _STAGE, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=1m")
     for target, text in (("/etc/hosts", view.hosts), ("/etc/resolv.conf", _RESOLV_CONF)):
         source = f"{_STAGE}/{os.path.basename(target)}"
@@ -108,7 +111,6 @@ def _replace_names(view: FileView) -> None:
     Path(empty).touch()
     for target in view.covered:
         kernel.bind(empty, target)
-    kernel.detach(_STAGE)
 
 
 def _protect_kernel(view: FileView) -> None:

@@ -1,7 +1,7 @@
 """What plg was started with and hands on to the commands: signals, limits, umask, descriptors.
 
-Take it first of all, before plg installs handlers or raises its limits. Python itself ignores SIGPIPE and SIGXFSZ
-from its start on, so of these two nobody can tell any more: they count as default.
+Take it first of all, before plg installs handlers or raises its limits. Python itself ignores SIGPIPE and
+SIGXFSZ from its start on, so of these two nobody can tell any more: they count as default.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Inheritance:
 
     @classmethod
     def of_this_process(cls) -> Inheritance:
-        status = parse_status(Path("/proc/self/status").read_text(encoding="utf-8", errors="replace"))
+        status = read_status()
         return cls(
             ignored=signals_of(int(status["SigIgn"], 16)) - _HIDDEN_BY_PYTHON,
             blocked=signals_of(int(status["SigBlk"], 16)),
@@ -39,14 +39,28 @@ class Inheritance:
         )
 
     def restore(self) -> None:
-        """Make the calling process as plg was when it started; its handlers are gone then."""
+        """Make the calling process, which is about to exec, as plg was when it started."""
         for limit, values in self.limits:
             if resource.getrlimit(limit) != values:
                 resource.setrlimit(limit, values)
         os.umask(self.umask)
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            signal.signal(number, signal.SIG_IGN if number in self.ignored else signal.SIG_DFL)
+        # Handlers end with exec; what is ignored stays so.
+        ignored = signals_of(int(read_status()["SigIgn"], 16))
+        for number in ignored - self.ignored:
+            signal.signal(number, signal.SIG_DFL)
+        for number in self.ignored - ignored:
+            signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.blocked)
+
+
+def handled_signals() -> frozenset[int]:
+    """Signals for which this process has a handler."""
+    return signals_of(int(read_status()["SigCgt"], 16))
+
+
+def read_status() -> dict[str, str]:
+    """The fields of this process's /proc/self/status."""
+    return parse_status(Path("/proc/self/status").read_text(encoding="utf-8", errors="replace"))
 
 
 def parse_status(text: str) -> dict[str, str]:

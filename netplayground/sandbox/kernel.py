@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 from collections.abc import Iterable
 
 CLONE_NEWNS = 0x00020000
@@ -20,17 +21,14 @@ MS_BIND = 4096
 MS_REC = 16384
 MS_SLAVE = 1 << 19
 
-_MNT_DETACH = 2
-
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_CAPBSET_DROP = 24
-_PR_SET_CHILD_SUBREAPER = 36
-_PR_GET_CHILD_SUBREAPER = 37
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 # The number is the same on every architecture: system calls after 424 share one table.
+_SYS_CLONE3 = 435
 _SYS_CLOSE_RANGE = 436
 _SYS_MOUNT_SETATTR = 442
 _AT_FDCWD = -100
@@ -43,6 +41,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
 _libc.syscall.restype = ctypes.c_long
+# Keeps the interpreter's lock: a child must come back with it held.
+_locked_libc = ctypes.PyDLL(None, use_errno=True)
+_locked_libc.syscall.restype = ctypes.c_long
 
 
 class _MountAttributes(ctypes.Structure):
@@ -51,6 +52,13 @@ class _MountAttributes(ctypes.Structure):
         ("attr_clr", ctypes.c_uint64),
         ("propagation", ctypes.c_uint64),
         ("userns_fd", ctypes.c_uint64),
+    )
+
+
+class _CloneArguments(ctypes.Structure):
+    _fields_ = tuple(
+        (name, ctypes.c_uint64)
+        for name in ("flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack", "stack_size", "tls")
     )
 
 
@@ -72,6 +80,26 @@ def _check(result: int, subject: str = "") -> None:
         raise OSError(number, os.strerror(number), subject or None)
 
 
+def fork_into(flags: int) -> int:
+    """Fork a child that lives in fresh namespaces, and return as os.fork() does (Linux 5.3).
+
+    fork() and unshare() would take two children for it, since the caller of unshare() is never in the PID
+    namespace that it makes; each costs the copies of the pages that Python touches.
+    """
+    arguments = _CloneArguments(flags=flags, exit_signal=signal.SIGCHLD)
+    size = ctypes.c_size_t(ctypes.sizeof(arguments))
+    ctypes.pythonapi.PyOS_BeforeFork()
+    pid: int = _locked_libc.syscall(ctypes.c_long(_SYS_CLONE3), ctypes.byref(arguments), size)
+    if pid == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+        return 0
+    number = ctypes.get_errno()
+    ctypes.pythonapi.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(number, os.strerror(number))
+    return pid
+
+
 def unshare(flags: int) -> None:
     """Move the calling process (NEWPID: its future children) into fresh namespaces."""
     _check(_libc.unshare(flags))
@@ -89,11 +117,6 @@ def mount(source: str, target: str, kind: str | None, flags: int, options: str =
         ),
         target,
     )
-
-
-def detach(target: str) -> None:
-    """Take the mount at `target` out of the tree; what was bound from it stays."""
-    _check(_libc.umount2(os.fsencode(target), _MNT_DETACH), target)
 
 
 def bind(source: str, target: str) -> None:
@@ -138,17 +161,6 @@ def die_with_parent(signum: int) -> None:
 def make_undumpable() -> None:
     """Nobody without power over this program's file may trace it or look into its /proc directory."""
     _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
-
-
-def is_subreaper() -> bool:
-    answer = ctypes.c_int()
-    _check(_libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.addressof(answer), 0, 0, 0))
-    return bool(answer.value)
-
-
-def become_subreaper(wanted: bool = True) -> None:
-    """Adopt descendants whose parent has ended (or stop doing so)."""
-    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0))
 
 
 def drop_from_bounding_set(capability: int) -> None:

@@ -1,13 +1,13 @@
 """Links, addresses, routes and rules of a fresh network namespace, set up in one exchange with the kernel.
 
-pyroute2 builds the messages. They go out together over one netlink socket: the kernel works through them in order
-inside the one send call and leaves an answer to each, so nothing is waited for. Only pyroute2's message classes are
-loaded: the package itself imports three hundred modules, which takes longer than a whole playground does.
+pyroute2 builds the messages. They go out together over one netlink socket: the kernel works through them in
+order inside the one send call and leaves an answer to each, so nothing is waited for. Only pyroute2's message
+classes are loaded: the package itself imports three hundred modules, which takes longer than a whole
+playground does.
 """
 
 from __future__ import annotations
 
-import errno
 import importlib.util
 import os
 import socket
@@ -34,6 +34,7 @@ _ERROR: Final = 2
 
 _LOOPBACK: Final = 1
 _IFF_UP: Final = 1
+_GENERATE_NONE: Final = 1
 _IFA_F_NODAD: Final = 2
 _TABLE_MAIN: Final = 254
 _TABLE_LOCAL: Final = 255
@@ -45,6 +46,14 @@ _TYPE_UNICAST: Final = 1
 _TYPE_LOCAL: Final = 2
 _TO_TABLE: Final = 1
 _FAMILY_NAMES: Final = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Requests that go out together: what each is for, and all their messages."""
+
+    purposes: tuple[str, ...]
+    messages: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,28 +95,23 @@ def _load_messages() -> None:
 _message_types: dict[int, Any] = {}
 
 
-def process_requests(tun: int, mtu: int, queue: int, addresses: Sequence[Interface]) -> list[Request]:
+def process_requests(tun: int, mtu: int, queue: int, addresses: Sequence[Interface]) -> Batch:
     """Everything that a process's namespace needs; `tun` is the device's index there."""
     families = {address.version: _family(address) for address in addresses}
-    return [
-        _link_up(_LOOPBACK, "loopback"),
-        _link_up(tun, NAME, ("IFLA_MTU", mtu), ("IFLA_TXQLEN", queue)),
-        *(_address(tun, address) for address in addresses),
-        *(_default_route(family, tun, _TABLE_MAIN) for family in families.values()),
-    ]
+    requests = _links_up(tun, mtu, queue, has_ipv6=6 in families)
+    requests += [_address(tun, address) for address in addresses]
+    requests += [_default_route(family, tun, _TABLE_MAIN) for family in families.values()]
+    return _batch(requests)
 
 
-def proxy_requests(tun: int, mtu: int, queue: int, families: Sequence[int]) -> list[Request]:
+def proxy_requests(tun: int, mtu: int, queue: int, families: Sequence[int]) -> Batch:
     """Everything that the proxy namespace needs.
 
-    What comes in from the TUN is local whatever its address, and what starts here leaves through the TUN although
-    that address is local too. The kernel's own rule 0 (look into table local first) would turn the latter into
-    loopback, so it goes, after its place was taken by the rules below.
+    What comes in from the TUN is local whatever its address, and what starts here leaves through the TUN
+    although that address is local too. The kernel's own rule 0 (look into table local first) would turn the
+    latter into loopback, so it goes, after its place was taken by the rules below.
     """
-    requests = [
-        _link_up(_LOOPBACK, "loopback"),
-        _link_up(tun, NAME, ("IFLA_MTU", mtu), ("IFLA_TXQLEN", queue)),
-    ]
+    requests = _links_up(tun, mtu, queue, has_ipv6=socket.AF_INET6 in families)
     for family in families:
         requests += [
             _local_route(family),
@@ -117,22 +121,20 @@ def proxy_requests(tun: int, mtu: int, queue: int, families: Sequence[int]) -> l
             _rule(_NEWRULE, family, 30, _TABLE_LOCAL),
             _rule(_DELRULE, family, 0, _TABLE_LOCAL),
         ]
-    return requests
+    return _batch(requests)
 
 
-def apply(requests: Sequence[Request]) -> None:
+def apply(batch: Batch) -> None:
     """Have the kernel carry out the requests in the caller's network namespace; OSError names the first refused."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as channel:
         channel.bind((0, 0))
-        channel.send(b"".join(request.message for request in requests))
-        unanswered = len(requests)
+        channel.send(batch.messages)
         position = 0
-        while unanswered:
+        while position < len(batch.purposes):
             for number in _answers(channel.recv(65536, socket.MSG_DONTWAIT)):
                 if number:
-                    raise OSError(number, os.strerror(number), requests[position].purpose)
+                    raise OSError(number, os.strerror(number), batch.purposes[position])
                 position += 1
-                unanswered -= 1
 
 
 def _answers(data: bytes) -> list[int]:
@@ -151,7 +153,9 @@ def _family(address: Interface) -> int:
     return socket.AF_INET if address.version == 4 else socket.AF_INET6
 
 
-def _encode(kind: int, flags: int, purpose: str, fields: dict[str, int], *attributes: tuple[str, Any]) -> Request:
+def _encode(
+    kind: int, flags: int, purpose: str, fields: dict[str, int], *attributes: tuple[str, Any]
+) -> Request:
     message = _message_types[kind]()
     for name, value in fields.items():
         message[name] = value
@@ -163,9 +167,31 @@ def _encode(kind: int, flags: int, purpose: str, fields: dict[str, int], *attrib
     return Request(purpose, bytes(message.data) + bytes(padding))
 
 
-def _link_up(index: int, name: str, *attributes: tuple[str, Any]) -> Request:
-    fields = {"index": index, "flags": _IFF_UP, "change": _IFF_UP}
-    return _encode(_NEWLINK, _REQUEST_AND_ANSWER, f"bring up {name}", fields, *attributes)
+def _batch(requests: Sequence[Request]) -> Batch:
+    purposes = tuple(request.purpose for request in requests)
+    return Batch(purposes, b"".join(request.message for request in requests))
+
+
+def _links_up(tun: int, mtu: int, queue: int, *, has_ipv6: bool) -> list[Request]:
+    """Settle the TUN before it is up: the kernel stops a working device to change its queue, and waits for that.
+
+    No link-local address is generated: it is given. (The setting's file in /proc/sys spins while another
+    process changes any network device of the machine.)
+    """
+    settings: list[tuple[str, Any]] = [("IFLA_MTU", mtu), ("IFLA_TXQLEN", queue)]
+    if has_ipv6:
+        no_link_local = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _GENERATE_NONE)]}
+        settings.append(("IFLA_AF_SPEC", {"attrs": [("AF_INET6", no_link_local)]}))
+    return [
+        _link(_LOOPBACK, "bring up loopback", _IFF_UP),
+        _link(tun, f"settle {NAME}", 0, *settings),
+        _link(tun, f"bring up {NAME}", _IFF_UP),
+    ]
+
+
+def _link(index: int, purpose: str, up: int, *attributes: tuple[str, Any]) -> Request:
+    fields = {"index": index, "flags": up, "change": up}
+    return _encode(_NEWLINK, _REQUEST_AND_ANSWER, purpose, fields, *attributes)
 
 
 def _address(tun: int, address: Interface) -> Request:
@@ -177,7 +203,9 @@ def _address(tun: int, address: Interface) -> Request:
         "index": tun,
     }
     text = str(address.ip)
-    attributes = [("IFA_ADDRESS", text)] if address.version == 6 else [("IFA_LOCAL", text), ("IFA_ADDRESS", text)]
+    attributes = (
+        [("IFA_ADDRESS", text)] if address.version == 6 else [("IFA_LOCAL", text), ("IFA_ADDRESS", text)]
+    )
     return _encode(_NEWADDR, _CREATE, f"add address {address}", fields, *attributes)
 
 

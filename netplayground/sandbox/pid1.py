@@ -1,8 +1,8 @@
 """PID 1 of a process's namespaces: starts the command, passes signals on, reaps, and takes everything with it.
 
-States: waiting (for Start) → running → ending → gone. The command's end, or the word Finish, starts the ending:
-the kill signal to whatever is left, a grace, SIGKILL. When no child is left, PID 1 ends. It ends at once, and the
-kernel kills everything in its namespace, when plg is gone.
+States: waiting (for Start) → running → ending → gone. The command's end, or the word Finish, starts the
+ending: the kill signal to whatever is left, a grace, SIGKILL. When no child is left, PID 1 ends. It ends at
+once, and the kernel kills everything in its namespace, when plg is gone.
 
 The kernel spares PID 1 every signal from inside for which it has no handler; it has one, for SIGCHLD.
 """
@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from typing import NoReturn
 
-from netplayground.sandbox import control
+from netplayground.sandbox import protocol
 from netplayground.sandbox.command import CommandPlan, run_command
 
 _AFTER_SIGKILL_S = 2.0
@@ -55,7 +55,7 @@ class FirstProcess:
                 if descriptor == self._wakeup:
                     _drain(self._wakeup)
                 else:
-                    self._obey(control.receive(self._channel))
+                    self._obey(protocol.receive(self._channel))
             self._reap()
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 self._escalate()
@@ -65,15 +65,15 @@ class FirstProcess:
             return None
         return max(0, int((self._deadline - time.monotonic()) * 1000) + 1)
 
-    def _obey(self, message: control.Message | None) -> None:
+    def _obey(self, message: protocol.Message | None) -> None:
         match message:
             case None:
                 os._exit(1)
-            case control.Start():
+            case protocol.Start():
                 self._start()
-            case control.Deliver(number):
+            case protocol.Deliver(number):
                 self._signal_group(number)
-            case control.Finish():
+            case protocol.Finish():
                 self._finish()
 
     def _start(self) -> None:
@@ -85,8 +85,8 @@ class FirstProcess:
         # have got further, even to its exec or its end.
         with contextlib.suppress(PermissionError, ProcessLookupError):
             os.setpgid(self._leader, self._leader)
-        # The group has no parent in its session from now on: the kernel drops a stop typed at the terminal, which
-        # nobody would ever undo.
+        # The group has no parent in its session from now on: the kernel drops a stop typed at the terminal,
+        # which nobody would ever undo.
         os.setsid()
 
     def _signal_group(self, number: int) -> None:
@@ -119,7 +119,7 @@ class FirstProcess:
 
     def _leader_ended(self, status: int) -> None:
         self._leader_lives = False
-        control.send(self._channel, control.Exited(status))
+        protocol.send(self._channel, protocol.Exited(status))
         self._signal_all(self._ending.kill_signal)
         self._signal_all(signal.SIGCONT)
         if self._deadline is None:

@@ -1,7 +1,7 @@
 """The processes of a run: built together, ended together.
 
-build() forks every child first and then serves whichever speaks, so that a hundred processes take as long as the
-machine needs for the work, not for the waiting.
+build() forks every child first and then serves whichever speaks, so that a hundred processes take as long as
+the machine needs for the work, not for the waiting.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Interface, ip_interface
 from pathlib import Path
 
 from netplayground.errors import SandboxError
-from netplayground.sandbox import birth, files, kernel, network, powers, tuning
+from netplayground.sandbox import birth, files, network, powers, tuning
 from netplayground.sandbox.command import CommandPlan
 from netplayground.sandbox.identity import Identity
-from netplayground.sandbox.inheritance import Inheritance
+from netplayground.sandbox.inheritance import Inheritance, handled_signals
 from netplayground.sandbox.pid1 import Ending
 from netplayground.sandbox.process import IdMaps, ProcessSpec, SandboxedProcess
 from netplayground.sandbox.proxy import ProxyNamespace
@@ -57,14 +57,12 @@ class Sandbox:
         self._identity = identity or Identity()
         self._keep_hostname = keep_hostname
         self._inheritance = inheritance or Inheritance.of_this_process()
-        self._was_subreaper = kernel.is_subreaper()
         self._terminal = Terminal() if len(specs) == 1 else None
 
     def build(self) -> None:
         """Make every process's namespaces; return when all stand, or raise SandboxError with nothing left."""
         try:
             self._check_identity()
-            kernel.become_subreaper()
             with _quiet_memory():
                 self._fork_all()
             self._serve_births()
@@ -80,10 +78,9 @@ class Sandbox:
     def close(self) -> None:
         """Kill whatever is left, wait for its end, close every descriptor; a second time it does nothing."""
         for process in self.processes:
-            process.abandon()
+            process.kill()
         for process in self.processes:
             process.close()
-        kernel.become_subreaper(self._was_subreaper)
         if self._terminal:
             self._terminal.take_back()
 
@@ -97,11 +94,13 @@ class Sandbox:
 
     def _fork_all(self) -> None:
         common = self._common_plan()
+        maps = IdMaps(_identity_map("uid_map"), _identity_map("gid_map"))
         for spec in self._specs:
             here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with there, _signals_blocked():
                 child = birth.fork_child(self._birth_plan(spec, common), there)
             self.processes.append(SandboxedProcess(spec, here, child, common.tables))
+            self.processes[-1].let_be_born(maps)
 
     def _common_plan(self) -> birth.CommonPlan:
         own = (
@@ -113,9 +112,12 @@ class Sandbox:
         return birth.CommonPlan(
             mtu=self._mtu,
             queue=self._queue,
+            tun_index=self._proxy.tun_index,
             settings={**self._proxy.settings, **own},
             view=files.FileView.of_this_machine(hosts),
             tables=tuple(path for path in birth.TABLES if os.path.exists(path)),
+            environment={**os.environ, **peers_environment(self._specs)},
+            handled_signals=handled_signals(),
             last_capability=powers.last_capability(),
             ending=self._ending,
         )
@@ -128,9 +130,10 @@ class Sandbox:
             common=common,
             hostname=None if self._keep_hostname else spec.name,
             addresses=tuple(addresses),
+            requests=network.process_requests(common.tun_index, common.mtu, common.queue, addresses),
             command=CommandPlan(
                 command=spec.command,
-                environment=process_environment(os.environ, spec, self._specs),
+                environment={**common.environment, **own_environment(spec)},
                 identity=self._identity,
                 inheritance=self._inheritance,
                 inherits_stdin=len(self._specs) == 1,
@@ -139,7 +142,6 @@ class Sandbox:
         )
 
     def _serve_births(self) -> None:
-        maps = IdMaps(_identity_map("uid_map"), _identity_map("gid_map"))
         deadline = time.monotonic() + _BUILD_TIMEOUT_S
         with selectors.DefaultSelector() as selector:
             for process in self.processes:
@@ -149,22 +151,26 @@ class Sandbox:
                 if not ready:
                     raise SandboxError(f"cannot set up the processes: not done in {_BUILD_TIMEOUT_S:.0f} s")
                 for key, _ in ready:
-                    if key.data.attend_birth(maps):
-                        selector.unregister(key.fd)
+                    key.data.await_birth()
+                    selector.unregister(key.fd)
 
 
-def process_environment(
-    base: Mapping[str, str], spec: ProcessSpec, specs: Sequence[ProcessSpec]
-) -> dict[str, str]:
-    """The environment of one process: plg's, and where it and its peers are."""
-    environment = {**base, "PLG_NAME": spec.name, "PLG_ADDR": _bare(spec.address4)}
+def peers_environment(specs: Sequence[ProcessSpec]) -> dict[str, str]:
+    """Where each process is, as every process of the run is told."""
+    environment = {}
+    for spec in specs:
+        suffix = spec.name.upper().replace("-", "_")
+        environment[f"PLG_ADDR_{suffix}"] = _bare(spec.address4)
+        if spec.address6 is not None:
+            environment[f"PLG_ADDR6_{suffix}"] = _bare(spec.address6)
+    return environment
+
+
+def own_environment(spec: ProcessSpec) -> dict[str, str]:
+    """Who and where a process itself is."""
+    environment = {"PLG_NAME": spec.name, "PLG_ADDR": _bare(spec.address4)}
     if spec.address6 is not None:
         environment["PLG_ADDR6"] = _bare(spec.address6)
-    for peer in specs:
-        suffix = peer.name.upper().replace("-", "_")
-        environment[f"PLG_ADDR_{suffix}"] = _bare(peer.address4)
-        if peer.address6 is not None:
-            environment[f"PLG_ADDR6_{suffix}"] = _bare(peer.address6)
     return environment
 
 

@@ -1,8 +1,9 @@
 """Which capabilities a command may ever have in its own user namespace, and how the rest is given up.
 
-The bounding set is what counts: a command that is root (or executes a setuid-root or file-capability program) gets
-what is in it and no more. A user namespace that the command makes for itself has every capability again, but only
-over what is created there: its parent's network, mounts and /proc stay owned by a namespace above it.
+The bounding set is what counts: a command that is root (or executes a setuid-root or file-capability program)
+gets what is in it and no more. A user namespace that the command makes for itself has every capability again,
+but only over what is created there: its parent's network, mounts and /proc stay owned by a namespace above
+it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ CAP_NET_ADMIN = 12
 CAP_SYS_PTRACE = 19
 CAP_SYS_ADMIN = 21
 
-# What plg must have to keep its own user namespace: to make network namespaces and to map other ids than its own.
+# What plg must have to keep its own user namespace: to make network namespaces and to map other ids than its
+# own.
 _PRIVILEGED = (CAP_SETGID, CAP_SETUID, CAP_NET_ADMIN, CAP_SYS_ADMIN)
 
 

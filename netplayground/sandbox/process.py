@@ -1,6 +1,6 @@
 """One process of a playground, seen from plg: a socket to its PID 1 and descriptors into its namespace.
 
-States: coming (its child and PID 1 report each step) → standing (its descriptors are here) → gone. close() ends it
+States: coming (PID 1 sets itself up) → standing (its descriptors are here) → gone. close() ends it
 in any of them.
 """
 
@@ -11,13 +11,13 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from netplayground.errors import LimitError, SandboxError
-from netplayground.sandbox import control, tables, tun
+from netplayground.sandbox import protocol, tables, tun
 from netplayground.sandbox.proxy import write_once
 from netplayground.sandbox.refusals import Refusal, Step, attempting
 
@@ -33,7 +33,6 @@ class ProcessSpec:
     command: str
     address4: IPv4Address
     address6: IPv6Address | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +70,16 @@ class IdMaps:
 class SandboxedProcess:
     """plg's hold on one process. After Gone, `control` stays readable: stop polling it."""
 
-    def __init__(self, spec: ProcessSpec, channel: socket.socket, child: int, table_names: Sequence[str]) -> None:
+    def __init__(
+        self, spec: ProcessSpec, channel: socket.socket, pid: int, table_names: Sequence[str]
+    ) -> None:
         self.name = spec.name
         self.position = spec.position
         self._table_names = table_names
         self.tun_fd = -1
         self._channel = channel
         self._tables: dict[str, int] = {}
-        self._child = child
-        self._pid = 0
+        self.pid = pid
         self._is_gone = False
         channel.setblocking(False)
 
@@ -88,35 +88,23 @@ class SandboxedProcess:
         """The descriptor that becomes readable when read_messages() has something."""
         return self._channel.fileno()
 
-    @property
-    def pid(self) -> int:
-        """PID 1 of the process's namespace, as plg's namespace numbers it."""
-        return self._pid
+    def let_be_born(self, id_maps: IdMaps) -> None:
+        """Give the process its ids, and let it set itself up."""
+        with attempting(Step.ID_MAPS):
+            write_once(f"/proc/{self.pid}/uid_map", id_maps.uids)
+            write_once(f"/proc/{self.pid}/gid_map", id_maps.gids)
+        self._tell(protocol.Mapped())
 
-    def attend_birth(self, id_maps: IdMaps) -> bool:
-        """Serve one message of the set-up; True when the process stands."""
+    def await_birth(self) -> None:
+        """Take what the process says when its set-up is done; to be called when `control` is readable."""
         message, descriptors = _receive_with_descriptors(self._channel, 1 + len(self._table_names))
         match message:
-            case control.Unshared():
-                self._write_maps(id_maps)
-                self._tell(control.Mapped())
-            case control.Born(pid):
-                self._pid = pid
-                self._reap_child()
-                self._tell(control.Adopted())
-            case control.Refused(step, number, subject):
+            case protocol.Refused(step, number, subject):
                 raise Refusal(Step(step), number, f"{self.name}: {subject}" if subject else self.name)
-            case control.Ready():
+            case protocol.Ready():
                 self._hold(descriptors)
-                return True
-            case None:
+            case _:
                 raise SandboxError(f"cannot set up process {self.name}: it ended before it stood")
-        return False
-
-    def _write_maps(self, id_maps: IdMaps) -> None:
-        with attempting(Step.ID_MAPS):
-            write_once(f"/proc/{self._child}/uid_map", id_maps.uids)
-            write_once(f"/proc/{self._child}/gid_map", id_maps.gids)
 
     def _hold(self, descriptors: list[int]) -> None:
         if len(descriptors) != 1 + len(self._table_names):
@@ -131,36 +119,36 @@ class SandboxedProcess:
 
     def start(self) -> None:
         """Let the command run."""
-        self._tell(control.Start())
+        self._tell(protocol.Start())
 
     def signal(self, number: int) -> None:
         """Send a signal to the command's process group, and wake the group if it is stopped."""
-        self._tell(control.Deliver(number))
+        self._tell(protocol.Deliver(number))
 
     def finish(self) -> None:
         """Send the kill signal; what is left after the grace gets SIGKILL, and Gone follows in any case."""
-        self._tell(control.Finish())
+        self._tell(protocol.Finish())
 
     def kill(self) -> None:
         """SIGKILL to everything in the process's PID namespace."""
-        if self._pid and not self._is_gone:
-            os.kill(self._pid, signal.SIGKILL)
+        if not self._is_gone:
+            os.kill(self.pid, signal.SIGKILL)
 
     def read_messages(self) -> list[Event]:
         """What has happened since the last call; never waits for the process."""
         events: list[Event] = []
         while not self._is_gone:
             try:
-                message = control.receive(self._channel)
+                message = protocol.receive(self._channel)
             except BlockingIOError:
                 break
             match message:
                 case None:
                     self._reap()
                     events.append(Gone())
-                case control.Exited(status):
+                case protocol.Exited(status):
                     events.append(_exited(status))
-                case control.CommandFailed(number, text):
+                case protocol.CommandFailed(number, text):
                     events.append(CommandFailed(number, text))
         return events
 
@@ -182,8 +170,9 @@ class SandboxedProcess:
 
     def close(self) -> None:
         """Kill what is left, wait for its end, and let the namespace's network go."""
-        self.abandon()
-        self._await_end()
+        self.kill()
+        if not self._is_gone:
+            self._reap()
         for descriptor in (self.tun_fd, *self._tables.values()):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -191,39 +180,16 @@ class SandboxedProcess:
         self._tables.clear()
         self._channel.close()
 
-    def _tell(self, message: control.Message) -> None:
+    def _tell(self, message: protocol.Message) -> None:
         # A process that is gone needs no telling; read_messages() reports it.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            control.send(self._channel, message)
-
-    def abandon(self) -> None:
-        """Tell whoever is at the other end that this is the end, without waiting."""
-        if self._is_gone or self._channel.fileno() < 0:
-            return
-        self.kill()
-        with contextlib.suppress(OSError):
-            self._channel.shutdown(socket.SHUT_WR)
-
-    def _await_end(self) -> None:
-        """Everything that is told after the end was told is forgotten, but for a PID 1 that was on its way."""
-        if self._is_gone or self._channel.fileno() < 0:
-            return
-        self._channel.setblocking(True)
-        while (message := control.receive(self._channel)) is not None:
-            if isinstance(message, control.Born):
-                self._pid = message.pid
-        self._reap()
+            protocol.send(self._channel, message)
 
     def _reap(self) -> None:
+        """PID 1 has closed its end: it is on its last steps, or the kernel ends the rest of its namespace."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
         self._is_gone = True
-        self._reap_child()
-        if self._pid:
-            _wait_for(self._pid)
-
-    def _reap_child(self) -> None:
-        if self._child:
-            _wait_for(self._child)
-            self._child = 0
 
 
 def _exited(status: int) -> ProcessExited:
@@ -232,19 +198,14 @@ def _exited(status: int) -> ProcessExited:
     return ProcessExited(os.WEXITSTATUS(status), None)
 
 
-def _wait_for(pid: int) -> None:
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, 0)
-
-
-def _receive_with_descriptors(channel: socket.socket, most: int) -> tuple[control.Message | None, list[int]]:
+def _receive_with_descriptors(channel: socket.socket, most: int) -> tuple[protocol.Message | None, list[int]]:
     descriptors = array.array("i")
     space = socket.CMSG_LEN(most * descriptors.itemsize)
     data, ancillary, _, _ = channel.recvmsg(_LARGEST, space, socket.MSG_CMSG_CLOEXEC)
     for level, kind, content in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
-    return (control.parse_message(data) if data else None), list(descriptors)
+    return (protocol.parse_message(data) if data else None), list(descriptors)
 
 
 def _read_table(descriptor: int) -> str:

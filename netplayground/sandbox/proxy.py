@@ -1,7 +1,7 @@
 """The proxy namespace: plg itself moves into it and takes connections apart there.
 
-Root only leaves its network. An ordinary user first makes a user namespace in which he is himself and has power
-over the new network and over the namespaces of the processes, which nest in it.
+Root only leaves its network. An ordinary user first makes a user namespace in which he is himself and has
+power over the new network and over the namespaces of the processes, which nest in it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from netplayground.errors import SandboxError
 from netplayground.sandbox import kernel, network, powers, tun, tuning
-from netplayground.sandbox.inheritance import parse_status
+from netplayground.sandbox.inheritance import read_status
 from netplayground.sandbox.refusals import Refusal, Step, attempting
 from netplayground.sandbox.surroundings import refuse
 
@@ -23,10 +22,11 @@ from netplayground.sandbox.surroundings import refuse
 class ProxyNamespace:
     """The namespace that plg has entered; it stays until plg ends.
 
-    `settings` are the host's network settings, read while the host's namespace could still be seen.
+    `settings` are what a fresh namespace lacks: the host's values and what a playground needs.
     """
 
     tun_fd: int
+    tun_index: int
     privileged: bool
     has_ipv6: bool
     settings: Mapping[str, str]
@@ -44,13 +44,17 @@ def enter_proxy_namespace(mtu: int = 1500, queue: int = 10_000) -> ProxyNamespac
         raise SandboxError("cannot make the proxy namespace: this process has more than one thread")
     tun.load()
     network.load()
-    status = parse_status(Path("/proc/self/status").read_text(encoding="utf-8", errors="replace"))
-    privileged = powers.is_privileged(int(status["CapEff"], 16))
+    privileged = powers.is_privileged(int(read_status()["CapEff"], 16))
     has_ipv6 = tuning.has_ipv6()
     settings = tuning.read_host_settings(privileged=privileged)
     try:
         _unshare(privileged)
-        return ProxyNamespace(_set_up(mtu, queue, settings, has_ipv6), privileged, has_ipv6, settings)
+        with attempting(Step.SETTINGS):
+            settings = tuning.missing(settings)
+            tuning.apply(settings)
+        descriptor = _set_up(mtu, queue, has_ipv6)
+        index = socket.if_nametoindex(tun.NAME)
+        return ProxyNamespace(descriptor, index, privileged, has_ipv6, settings)
     except Refusal as refusal:
         raise refuse(refusal, privileged=privileged) from refusal
 
@@ -72,9 +76,7 @@ def _unshare(privileged: bool) -> None:
         kernel.unshare(kernel.CLONE_NEWNET)
 
 
-def _set_up(mtu: int, queue: int, settings: Mapping[str, str], has_ipv6: bool) -> int:
-    with attempting(Step.SETTINGS):
-        tuning.apply(settings)
+def _set_up(mtu: int, queue: int, has_ipv6: bool) -> int:
     with attempting(Step.TUN):
         descriptor = tun.open_tun()
     families = [socket.AF_INET, socket.AF_INET6] if has_ipv6 else [socket.AF_INET]

@@ -23,8 +23,9 @@ def load() -> None:
 def open_tun() -> int:
     """Make the device `tun0` and return its descriptor: non-blocking, close-on-exec.
 
-    The device is persistent in a namespace that is not: closing the descriptor of any other device waits for it to
-    be unregistered, one after another, while the kernel's worker that ends namespaces does it for many at once.
+    The device is persistent in a namespace that is not: closing the descriptor of any other device waits for
+    it to be unregistered, one after another, while the kernel's worker that ends namespaces does it for many
+    at once.
     """
     import pytun
 

@@ -22,17 +22,16 @@ _COPIED_WITH_PRIVILEGE = ("ipv4/ip_unprivileged_port_start",)
 _EVERYWHERE = {
     # Without it, a client that closes 28,232 connections one after another has no port left for a minute.
     "ipv4/tcp_tw_reuse": "1",
-    # A new namespace inherits these from the host, where a container engine or a distribution may have set them.
+    # A new namespace inherits these from the host, where a container engine or a distribution may have set
+    # them.
     "ipv4/ip_forward": "0",
     "ipv4/conf/all/rp_filter": "0",
     "ipv4/conf/default/rp_filter": "0",
 }
-# Before the TUN is made, which takes them over: nothing on a TUN answers solicitations, and its link-local address
-# is given, not generated.
+# Before the TUN is made, which takes them over: nothing on a TUN answers solicitations.
 _EVERYWHERE_WITH_IPV6 = {
     "ipv6/conf/all/disable_ipv6": "0",
     "ipv6/conf/default/disable_ipv6": "0",
-    "ipv6/conf/default/addr_gen_mode": "1",
     "ipv6/conf/default/accept_ra": "0",
     "ipv6/conf/default/router_solicitations": "0",
     "ipv6/conf/default/dad_transmits": "0",
@@ -61,6 +60,19 @@ def unprivileged_settings(gid: int) -> dict[str, str]:
 def privileged_settings(highest_gid: int) -> dict[str, str]:
     """What lets every user of a privileged run ping; `highest_gid` is the last one mapped from 0 on."""
     return {"ipv4/ping_group_range": f"0 {min(highest_gid, 2**31 - 1)}"}
+
+
+def missing(settings: Mapping[str, str]) -> dict[str, str]:
+    """Those of the settings that the caller's network namespace does not have yet.
+
+    Fresh namespaces are all alike, so that what one of them has need not be written into the next hundred:
+    some of these files take the kernel's one lock for all network devices.
+    """
+    return {name: value for name, value in settings.items() if _read(name) != value.split()}
+
+
+def _read(name: str) -> list[str]:
+    return Path(ROOT, name).read_text(encoding="ascii").split()
 
 
 def apply(settings: Mapping[str, str]) -> None:

@@ -1,6 +1,6 @@
 """The words that plg and a process's PID 1 exchange over their socket pair, each one packet.
 
-While the process is born:   Unshared →   ← Mapped   Born →   ← Adopted   Ready → (with descriptors)
+While the process is born:   ← Mapped   Ready → (with descriptors)
 While it lives:              ← Start   ← Deliver / ← Finish   CommandFailed →   Exited →   then end of file
 At any point:                Refused → and end of file, when the kernel said no
 
@@ -17,25 +17,8 @@ _LARGEST = 65536
 
 
 @dataclass(frozen=True, slots=True)
-class Unshared:
-    """The child has its user namespace and waits for its ids."""
-
-
-@dataclass(frozen=True, slots=True)
 class Mapped:
     """plg has written the id maps."""
-
-
-@dataclass(frozen=True, slots=True)
-class Born:
-    """PID 1 exists; `pid` is what plg calls it."""
-
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class Adopted:
-    """PID 1 is plg's own child now and may tie its life to plg's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +67,7 @@ class Exited:
     status: int
 
 
-Message = (
-    Unshared
-    | Mapped
-    | Born
-    | Adopted
-    | Ready
-    | Refused
-    | Start
-    | Deliver
-    | Finish
-    | CommandFailed
-    | Exited
-)
+Message = Mapped | Ready | Refused | Start | Deliver | Finish | CommandFailed | Exited
 _KINDS = {kind.__name__: kind for kind in Message.__args__}  # type: ignore[attr-defined]
 
 
