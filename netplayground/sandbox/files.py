@@ -6,6 +6,7 @@ no power over mounts, and in a namespace that it makes for itself the kernel loc
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -19,8 +20,8 @@ from netplayground.sandbox.refusals import Step, attempting
 # File systems that are a door to the kernel. Files in them belong to root, and root in a user namespace that
 # maps it is root to most of them.
 _KERNEL_FILE_SYSTEMS: Final = frozenset(
-    ("proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "pstore", "bpf")
-    + ("efivarfs", "selinuxfs", "smackfs", "binfmt_misc", "fusectl", "resctrl")
+    {"proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "pstore", "bpf"}
+    | {"efivarfs", "selinuxfs", "smackfs", "binfmt_misc", "fusectl", "resctrl"}
 )
 _PROC_READ_ONLY: Final = (
     "/proc/sys",
@@ -66,7 +67,7 @@ def emit_hosts(names: Iterable[tuple[str, Sequence[str]]]) -> str:
 
 
 def kernel_mounts(mountinfo: str) -> list[str]:
-    """Where a kernel file system is mounted, but for /proc, which is replaced, and for what lies below another."""
+    """Where kernel file systems are mounted, but for /proc, which is replaced, and what is below another."""
     found: list[str] = []
     for line in mountinfo.splitlines():
         fields, _, rest = line.partition(" - ")
@@ -115,8 +116,12 @@ def _replace_names(view: FileView) -> None:
 
 def _protect_kernel(view: FileView) -> None:
     for path in view.read_only:
-        if os.path.lexists(path):
+        try:
             kernel.make_read_only(path, recursive=True)
+        except OSError as error:
+            # Hidden under another mount, or behind a directory closed to this user: out of reach.
+            if error.errno not in (errno.ENOENT, errno.EINVAL, errno.EACCES):
+                raise
     present = [path for path in _PROC_READ_ONLY if os.path.exists(path)]
     for path in present:
         kernel.bind(path, path)

@@ -125,7 +125,7 @@ def proxy_requests(tun: int, mtu: int, queue: int, families: Sequence[int]) -> B
 
 
 def apply(batch: Batch) -> None:
-    """Have the kernel carry out the requests in the caller's network namespace; OSError names the first refused."""
+    """Carry out the requests in the caller's network namespace; OSError names the first that is refused."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as channel:
         channel.bind((0, 0))
         channel.send(batch.messages)
@@ -173,7 +173,7 @@ def _batch(requests: Sequence[Request]) -> Batch:
 
 
 def _links_up(tun: int, mtu: int, queue: int, *, has_ipv6: bool) -> list[Request]:
-    """Settle the TUN before it is up: the kernel stops a working device to change its queue, and waits for that.
+    """Settle the TUN before it is up: the kernel would stop it to change its queue, and wait for that.
 
     No link-local address is generated: it is given. (The setting's file in /proc/sys spins while another
     process changes any network device of the machine.)

@@ -1,4 +1,4 @@
-"""PID 1 of a process's namespaces: starts the command, passes signals on, reaps, and takes everything with it.
+"""PID 1 of a process's namespaces: starts the command, passes signals on, reaps, takes everything with it.
 
 States: waiting (for Start) → running → ending → gone. The command's end, or the word Finish, starts the
 ending: the kill signal to whatever is left, a grace, SIGKILL. When no child is left, PID 1 ends. It ends at

@@ -25,7 +25,7 @@ from netplayground.sandbox.inheritance import Inheritance, handled_signals
 from netplayground.sandbox.pid1 import Ending
 from netplayground.sandbox.process import IdMaps, ProcessSpec, SandboxedProcess
 from netplayground.sandbox.proxy import ProxyNamespace
-from netplayground.sandbox.refusals import Refusal
+from netplayground.sandbox.refusals import Refusal, Step, attempting
 from netplayground.sandbox.surroundings import refuse
 from netplayground.sandbox.terminal import Terminal
 
@@ -47,9 +47,11 @@ class Sandbox:
         identity: Identity | None = None,
         keep_hostname: bool = False,
         inheritance: Inheritance | None = None,
+        absent: Sequence[ProcessSpec] = (),
     ) -> None:
         self.processes: list[SandboxedProcess] = []
         self._specs = specs
+        self._everyone = sorted((*specs, *absent), key=lambda spec: spec.position)
         self._proxy = proxy
         self._mtu = mtu
         self._queue = queue
@@ -96,7 +98,8 @@ class Sandbox:
         common = self._common_plan()
         maps = IdMaps(_identity_map("uid_map"), _identity_map("gid_map"))
         for spec in self._specs:
-            here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with attempting(Step.DESCRIPTORS):
+                here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with there, _signals_blocked():
                 child = birth.fork_child(self._birth_plan(spec, common), there)
             self.processes.append(SandboxedProcess(spec, here, child, common.tables))
@@ -108,15 +111,17 @@ class Sandbox:
             if self._proxy.privileged
             else tuning.unprivileged_settings(os.getegid())
         )
-        hosts = files.emit_hosts((spec.name, [str(a.ip) for a in _interfaces(spec)]) for spec in self._specs)
+        hosts = files.emit_hosts(
+            (spec.name, [str(a.ip) for a in _interfaces(spec)]) for spec in self._everyone
+        )
         return birth.CommonPlan(
             mtu=self._mtu,
             queue=self._queue,
             tun_index=self._proxy.tun_index,
             settings={**self._proxy.settings, **own},
-            view=files.FileView.of_this_machine(hosts),
+            view=files.FileView.of_this_machine(files.emit_hosts(names)),
             tables=tuple(path for path in birth.TABLES if os.path.exists(path)),
-            environment={**os.environ, **peers_environment(self._specs)},
+            environment={**os.environ, **peers_environment(self._everyone)},
             handled_signals=handled_signals(),
             last_capability=powers.last_capability(),
             ending=self._ending,

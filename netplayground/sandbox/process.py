@@ -37,7 +37,7 @@ class ProcessSpec:
 
 @dataclass(frozen=True, slots=True)
 class ProcessExited:
-    """The command's own process has ended, by itself (`code`) or by a signal; the rest of it may still live."""
+    """The command's own process has ended, by itself (`code`) or by a signal; the rest may still live."""
 
     code: int | None
     signal: int | None
@@ -161,7 +161,7 @@ class SandboxedProcess:
         return found
 
     def unix_listeners(self) -> set[str]:
-        """Names of the UNIX sockets on which something in the namespace listens; `@` begins an abstract one."""
+        """Names of the listening UNIX sockets of the namespace; `@` begins an abstract one."""
         return tables.parse_unix_listeners(_read_table(self._tables["/proc/net/unix"]))
 
     def tx_dropped(self) -> int:
@@ -213,7 +213,7 @@ def _read_table(descriptor: int) -> str:
 
 
 def _read_listeners(descriptor: int) -> str:
-    """The beginning of a TCP table: its listeners stand before its connections, of which there may be thousands."""
+    """The beginning of a TCP table: listeners stand before connections, of which there may be thousands."""
     text = ""
     for piece in _pieces(descriptor):
         text += piece.decode("ascii")

@@ -68,7 +68,7 @@ class Exited:
 
 
 Message = Mapped | Ready | Refused | Start | Deliver | Finish | CommandFailed | Exited
-_KINDS = {kind.__name__: kind for kind in Message.__args__}  # type: ignore[attr-defined]
+_KINDS = {kind.__name__: kind for kind in Message.__args__}
 
 
 class MalformedMessage(ValueError):

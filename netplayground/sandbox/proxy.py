@@ -42,6 +42,7 @@ def enter_proxy_namespace(mtu: int = 1500, queue: int = 10_000) -> ProxyNamespac
     """
     if len(os.listdir("/proc/self/task")) != 1:
         raise SandboxError("cannot make the proxy namespace: this process has more than one thread")
+    _occupy_standard_descriptors()
     tun.load()
     network.load()
     privileged = powers.is_privileged(int(read_status()["CapEff"], 16))
@@ -57,6 +58,13 @@ def enter_proxy_namespace(mtu: int = 1500, queue: int = 10_000) -> ProxyNamespac
         return ProxyNamespace(descriptor, index, privileged, has_ipv6, settings)
     except Refusal as refusal:
         raise refuse(refusal, privileged=privileged) from refusal
+
+
+def _occupy_standard_descriptors() -> None:
+    """Where plg was started without one, what is opened next must not become somebody's stdout."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def _unshare(privileged: bool) -> None:

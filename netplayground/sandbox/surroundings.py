@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from netplayground.errors import SandboxError
+from netplayground.errors import LimitError, PlaygroundError, SandboxError
 from netplayground.sandbox import tun
-from netplayground.sandbox.refusals import Refusal, Surroundings, explain
+from netplayground.sandbox.refusals import Refusal, Surroundings, explain, is_limit
 
 
 def survey(*, privileged: bool) -> Surroundings:
@@ -22,9 +22,10 @@ def survey(*, privileged: bool) -> Surroundings:
     )
 
 
-def refuse(refusal: Refusal, *, privileged: bool) -> SandboxError:
+def refuse(refusal: Refusal, *, privileged: bool) -> PlaygroundError:
     """The error that tells the user of a refusal."""
-    return SandboxError(explain(refusal, survey(privileged=privileged)))
+    kind = LimitError if is_limit(refusal) else SandboxError
+    return kind(explain(refusal, survey(privileged=privileged)))
 
 
 def _number(path: str) -> int | None:

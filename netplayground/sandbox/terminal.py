@@ -16,7 +16,7 @@ class Terminal:
         self._former_handler: Any = signal.SIG_DFL
 
     def lend(self) -> None:
-        """From now on the command may be the foreground; plg must not be stopped for what it prints meanwhile."""
+        """The command may be the foreground from now on; plg must not be stopped for what it prints then."""
         if self.is_ours:
             self._former_handler = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
 

@@ -1,4 +1,4 @@
-"""A TUN device with a virtio header and checksum and segmentation offload, made in the caller's network namespace."""
+"""A TUN device with virtio header, checksum and segmentation offload in the caller's network namespace."""
 
 from __future__ import annotations
 

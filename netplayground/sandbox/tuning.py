@@ -1,4 +1,4 @@
-"""Kernel settings of a network namespace: the host's values that a new one lacks, and those a playground needs."""
+"""Settings of a network namespace: the host's values that a new one lacks, and what a playground needs."""
 
 from __future__ import annotations
 
