@@ -1,0 +1,1 @@
+"""The file: pcapng blocks, the writer, the reader, the index, the check."""

@@ -1,0 +1,147 @@
+"""The pcapng blocks of a dump (draft-ietf-opsawg-pcapng), as octets.
+
+One big-endian section, so that a block's header and the network headers inside it are packed by one call. Order of
+a dump:
+
+    section header      its comment says format, state and plg version, at a fixed width: the state is rewritten in place
+    interface           one, LINKTYPE_RAW, snap length 0, nanoseconds
+    name resolution     the processes' names
+    custom "run"        the run header; these four are written by one call
+    packets, customs    in the order of the run; pages of the index stand between them
+    footer              after an orderly end only (see `index`)
+
+Custom blocks have enterprise number 32473 (RFC 5612) and begin with four octets that say what they are.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Mapping
+
+from netplayground.dump.model import Process, RunHeader
+
+SECTION = 0x0A0D0D0A
+INTERFACE = 1
+NAMES = 4
+PACKET = 6
+CUSTOM = 0x0BAD
+
+FORMAT = 1
+MOST = 8 << 20
+"""No block is longer; a reader believes no greater length."""
+LEAST = 12
+ENTERPRISE = 32473
+LINKTYPE_RAW = 101
+
+FACT = b"plg1"
+EVENT_PAGE = b"plgE"
+CONNECTION_PAGE = b"plgC"
+SUM_PAGE = b"plgS"
+DIRECTORY = b"plgD"
+FOOTER = b"plgF"
+
+STATE_OPEN = b"open    "
+STATE_COMPLETE = b"complete"
+
+PACKET_HEADER = 28
+"""Octets of an enhanced packet block before the packet."""
+CUSTOM_HEADER = 16
+"""Octets of a custom block before what its four octets announce."""
+SECTION_LENGTH = 132
+INTERFACE_LENGTH = 32
+
+_COMMENT, _USER_APPLICATION = 1, 4
+_MAGIC = 0x1A2B3C4D
+_MARK = b"net playground dump, format "
+_COMMENT_LENGTH = 96
+COMMENT_AT = 28
+"""Where the section header's comment begins."""
+_WORDS = struct.Struct(">II")
+
+
+def padded(data: bytes, fill: bytes = b"\0") -> bytes:
+    """Fill up to whole 32-bit words."""
+    return data + fill * (-len(data) % 4)
+
+
+def emit_block(kind: int, body: bytes) -> bytes:
+    """Give a block around `body`, which is a number of whole words."""
+    length = LEAST + len(body)
+    assert length % 4 == 0 and length <= MOST, length
+    return _WORDS.pack(kind, length) + body + length.to_bytes(4, "big")
+
+
+def emit_custom(what: bytes, body: bytes) -> bytes:
+    """Give a custom block of ours."""
+    return emit_block(CUSTOM, ENTERPRISE.to_bytes(4, "big") + what + body)
+
+
+def _option(code: int, value: bytes) -> bytes:
+    return struct.pack(">HH", code, len(value)) + padded(value)
+
+
+def comment(state: bytes, version: str) -> bytes:
+    """Give the section header's comment, which has the same length whatever it says."""
+    text = _MARK + b"%03d, " % FORMAT + state + b", plg " + version.encode("ascii", "replace")[:40]
+    return text.ljust(_COMMENT_LENGTH)
+
+
+def emit_section(state: bytes, version: str) -> bytes:
+    """Give the first block of a dump."""
+    body = struct.pack(">IHHq", _MAGIC, 1, 0, -1) + _option(_COMMENT, comment(state, version)) + bytes(4)
+    block = emit_block(SECTION, body)
+    assert len(block) == SECTION_LENGTH
+    return block
+
+
+def emit_interface() -> bytes:
+    """Give the one interface: raw IP, nothing cut, time in nanoseconds."""
+    return emit_block(INTERFACE, struct.pack(">HHI", LINKTYPE_RAW, 0, 0) + _option(9, b"\x09") + bytes(4))
+
+
+def emit_packet(packet: bytes, time_ns: int) -> bytes:
+    """Give the enhanced packet block of one whole packet."""
+    length = len(packet)
+    return emit_block(PACKET, struct.pack(">IQII", 0, time_ns, length, length) + padded(packet))
+
+
+def emit_names(processes: Iterable[Process]) -> bytes:
+    """Give the name resolution block: each address of each process with its name."""
+    body = b""
+    for process in processes:
+        for address in process.addresses:
+            value = address.packed + process.name.encode() + b"\0"
+            body += _option(1 if address.version == 4 else 2, value)
+    return emit_block(NAMES, body + bytes(4))
+
+
+def emit_fact(kind: str, time_ns: int, fields: Mapping[str, object]) -> bytes:
+    """Give a custom block of JSON; blanks fill it up, which JSON allows."""
+    text = json.dumps({"kind": kind, "time": time_ns, **fields}, separators=(",", ":"))
+    return emit_custom(FACT, padded(text.encode("ascii"), b" "))
+
+
+def emit_run(run: RunHeader, time_ns: int) -> bytes:
+    """Give the run header."""
+    processes = [
+        {
+            "name": process.name,
+            "position": process.position,
+            "addresses": [str(address) for address in process.addresses],
+            "command": process.command,
+        }
+        for process in run.processes
+    ]
+    fields = {"subnets": list(run.subnets), "processes": processes, "options": dict(run.options)}
+    return emit_fact("run", time_ns, {**fields, "version": run.version})
+
+
+def emit_opening(run: RunHeader, time_ns: int) -> bytes:
+    """Give all that stands before the first packet."""
+    return (
+        emit_section(STATE_OPEN, run.version)
+        + emit_interface()
+        + emit_names(run.processes)
+        + emit_run(run, time_ns)
+    )

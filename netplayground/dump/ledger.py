@@ -1,0 +1,159 @@
+"""What the index will need, gathered while a run is recorded, and written into the file a page at a time.
+
+`turn_pages` is called once a MiB of file, at a moment when nothing waits in the output's buffer. A MiB holds at
+most 14,563 events (a block has 72 octets or more), so an event page turned above half its size never overflows.
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from typing import Protocol
+
+from netplayground.dump import blocks
+from netplayground.dump.index import (
+    ENTRIES_MOST,
+    EVENTS_MOST,
+    EVENTS_SPAN,
+    FACT_BIT,
+    RECORD,
+    RECORDS_MOST,
+    SUMS_MOST,
+    WINDOW,
+    Entry,
+    EventLog,
+    emit_entry,
+    emit_event_page,
+    emit_sum_page,
+)
+from netplayground.dump.output import Output
+from netplayground.dump.sums import Sums
+
+_SEQUENCE_STEP = 0x9E3779B1
+"""Odd, so that no initial sequence number comes again before 2**32 of them; large, so that two connections of one
+port pair are far apart and nobody takes the second one's segments for the first one's again."""
+
+
+class OpenConnection(Protocol):
+    """What the ledger asks of a connection that is still open at the end."""
+
+    def record(self, closed_ns: int, last: int) -> bytes: ...
+
+    def byte_counts(self) -> tuple[int, int]: ...
+
+
+class Ledger:
+    """Counts connections, events and bytes, and knows where every page is."""
+
+    def __init__(self, first_sequence: int, complete_section: bytes) -> None:
+        self.events = EventLog(0)
+        self.open_connections: dict[int, OpenConnection] = {}
+        self.connection_count = 0
+        self.event_count = 0
+        self.fact_count = 0
+        self.byte_counts = [0, 0]
+        self.sums = Sums(complete_section)
+        self.directories: list[tuple[int, int]] = []
+        self.entries: list[bytes] = []
+        self._records = bytearray()
+        self._record_ids: list[int] = []
+        self._facts_in_page = 0
+        self._sequence = first_sequence
+        self._sums_turned = 0
+
+    def open(self, connection: OpenConnection) -> tuple[int, int, int]:
+        """Give a connection its id and the initial sequence numbers of its client and its server."""
+        identity = self.connection_count
+        self.connection_count += 1
+        self.open_connections[identity] = connection
+        return identity, self._next_sequence(), self._next_sequence()
+
+    def log(self, identity: int, position: int) -> None:
+        """Note that an event's block begins at `position`."""
+        self.events.ids.append(identity)
+        self.events.offsets.append(position - self.events.base)
+        if identity & FACT_BIT:
+            self._facts_in_page += 1
+
+    def finish(self, identity: int, record: bytes, byte_counts: tuple[int, int]) -> None:
+        """A connection has ended."""
+        del self.open_connections[identity]
+        self._keep(identity, record, byte_counts)
+
+    def finish_open(self, end: int) -> None:
+        """The run has ended: what is open has no end."""
+        for identity, connection in self.open_connections.items():
+            self._keep(identity, connection.record(0, end), connection.byte_counts())
+        self.open_connections.clear()
+
+    def turn_pages(self, out: Output, last: bool = False) -> None:
+        """Write the pages that are full, or all of them."""
+        self.sums.advance(out.fd, out.offset)
+        if len(self.events.ids) > (0 if last else EVENTS_MOST // 2) or out.offset - self.events.base > EVENTS_SPAN:
+            self._turn_events(out)
+        while len(self._record_ids) > (0 if last else RECORDS_MOST // 2):
+            self._turn_records(out)
+        if len(self.sums.values) >= SUMS_MOST:
+            self._page(out, blocks.SUM_PAGE, *self.take_sums())
+        if len(self.entries) >= ENTRIES_MOST:
+            block, _count = self.take_directory()
+            self.directories.append((out.place(len(block)), len(block)))
+            out.append(block)
+
+    def take_sums(self) -> tuple[bytes, int, int, int, int]:
+        """Give the sum page of what is covered and not yet in one, with what its entry says."""
+        values, first = self.sums.values, self._sums_turned
+        self.sums.values = array("I")
+        self._sums_turned += len(values)
+        return emit_sum_page(values), len(values), 0, first, max(first, self._sums_turned - 1)
+
+    def take_directory(self) -> tuple[bytes, int]:
+        """Give the directory block of the pages that are not yet in one, and how many they are."""
+        block = blocks.emit_custom(blocks.DIRECTORY, b"".join(self.entries))
+        count = len(self.entries)
+        self.entries.clear()
+        return block, count
+
+    def enter(self, what: bytes, offset: int, page: bytes, count: int, facts: int, first: int, last: int) -> None:
+        """Put a page into the directory."""
+        self.entries.append(
+            emit_entry(Entry(offset, len(page), what, zlib.crc32(page), count, facts, first, last))
+        )
+
+    def _page(self, out: Output, what: bytes, page: bytes, count: int, facts: int, first: int, last: int) -> None:
+        self.enter(what, out.place(len(page)), page, count, facts, first, last)
+        out.append(page)
+
+    def _turn_events(self, out: Output) -> None:
+        log, facts = self.events, self._facts_in_page
+        page, count = emit_event_page(log), len(log.ids)
+        first, last = (log.base + log.offsets[0], log.base + log.offsets[-1]) if count else (log.base, log.base)
+        self.event_count += count
+        self.fact_count += facts
+        self._facts_in_page = 0
+        log.clear(out.place(len(page)))
+        if count:
+            self._page(out, blocks.EVENT_PAGE, page, count, facts, first, last)
+
+    def _turn_records(self, out: Output) -> None:
+        ids = self._record_ids[:RECORDS_MOST]
+        records = bytes(self._records[: len(ids) * RECORD.size])
+        del self._record_ids[: len(ids)], self._records[: len(records)]
+        page = blocks.emit_custom(blocks.CONNECTION_PAGE, records)
+        self._page(out, blocks.CONNECTION_PAGE, page, len(ids), 0, min(ids), max(ids))
+
+    def _keep(self, identity: int, record: bytes, byte_counts: tuple[int, int]) -> None:
+        self._record_ids.append(identity)
+        self._records += record
+        self.byte_counts[0] += byte_counts[0]
+        self.byte_counts[1] += byte_counts[1]
+
+    def _next_sequence(self) -> int:
+        given = self._sequence
+        self._sequence = (given + _SEQUENCE_STEP) & 0xFFFFFFFF
+        return given
+
+
+def next_duty(offset: int) -> int:
+    """Give the file offset at which pages are to be turned again."""
+    return offset - offset % WINDOW + WINDOW

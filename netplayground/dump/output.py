@@ -1,0 +1,168 @@
+"""The file being written: a buffer, the end of the file, and what happens when a write fails.
+
+Blocks are packed straight into `buffer` from `fill` on. `commit(end)` writes it out; `offset` is the file offset of
+the buffer's first octet and, between two calls, always the end of a whole block. What fails is cut back to there,
+so that the file stays readable; after that every write raises the same error again.
+
+This is the hot path: `ConnectionWriter` uses the attributes as they are, and nothing is allocated a chunk but what
+the kernel call needs.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import os
+import termios
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from netplayground.errors import DumpError
+
+CAPACITY = 1 << 17
+
+View = bytes | memoryview
+
+
+class Output:
+    """The end of one dump file."""
+
+    __slots__ = (
+        "_writable",
+        "buffer",
+        "due",
+        "epoch",
+        "failure",
+        "fd",
+        "fill",
+        "monotonic",
+        "offset",
+        "on_due",
+        "path",
+        "view",
+    )
+
+    def __init__(self, path: Path, fd: int, wall_ns: int, monotonic_ns: Callable[[], int]) -> None:
+        self.path = path
+        self.fd = fd
+        self._writable = fd
+        self.epoch = wall_ns - monotonic_ns()
+        self.monotonic = monotonic_ns
+        self.buffer = bytearray(CAPACITY)
+        self.view = memoryview(self.buffer)
+        self.fill = 0
+        self.offset = 0
+        self.due = 1 << 62
+        self.on_due: Callable[[], None] = lambda: None
+        self.failure: str | None = None
+
+    def now(self) -> int:
+        """Nanoseconds since the epoch, which never run backwards."""
+        return self.epoch + self.monotonic()
+
+    @property
+    def end(self) -> int:
+        """Where the next block will begin in the file."""
+        return self.offset + self.fill
+
+    def place(self, length: int) -> int:
+        """Make room for a block of `length` octets; give where in the file it will begin."""
+        if self.fill and self.fill + length > CAPACITY:
+            self.commit(self.fill)
+        return self.offset + self.fill
+
+    def append(self, block: bytes) -> None:
+        """Put a block, for which `place` made room, behind what waits; it goes out with the next commit."""
+        if len(block) > CAPACITY:
+            self.gather([block])
+            return
+        end = self.fill + len(block)
+        self.buffer[self.fill : end] = block
+        self.fill = end
+
+    def commit(self, end: int) -> None:
+        """Write the buffer's first `end` octets, whole blocks."""
+        try:
+            written = os.write(self._writable, self.view[:end])
+        except OSError as error:
+            self.fail(error)
+        if written != end:
+            self._write_rest([self.view[:end]], written)
+        self.offset += end
+        self.fill = 0
+        if self.offset >= self.due:
+            self.on_due()
+
+    def gather(self, pieces: Sequence[View]) -> None:
+        """Write pieces that together are whole blocks, the buffer's part of them among the pieces."""
+        length = sum(map(len, pieces))
+        try:
+            written = os.writev(self._writable, pieces)
+        except OSError as error:
+            self.fail(error)
+        if written != length:
+            self._write_rest(pieces, written)
+        self.advance(length)
+
+    def write_part(self, end: int, pipe: int) -> None:
+        """Write the buffer's first `end` octets, which end within a block; `advance` follows when it is whole.
+
+        A failure empties `pipe`, from which the block's payload comes.
+        """
+        try:
+            written = os.write(self._writable, self.view[:end])
+            while written != end:
+                written += os.write(self._writable, self.view[written:end])
+        except OSError as error:
+            drain(pipe)
+            self.fail(error)
+
+    def splice_part(self, pipe: int, length: int) -> None:
+        """Move `length` octets from a kernel pipe to the file, within a block."""
+        left = length
+        while left:
+            try:
+                moved = os.splice(pipe, self._writable, left)
+            except OSError as error:
+                drain(pipe)
+                self.fail(error)
+            assert moved, "the pipe holds less than was promised"
+            left -= moved
+
+    def advance(self, length: int) -> None:
+        """Count `length` octets of whole blocks as written; nothing waits in the buffer any more."""
+        self.offset += length
+        self.fill = 0
+        if self.offset >= self.due:
+            self.on_due()
+
+    def _write_rest(self, pieces: Sequence[View], written: int) -> None:
+        """Go on after a short write, which is how a full disk or a limit announces itself."""
+        rest = memoryview(b"".join(pieces))[written:]
+        while rest:
+            try:
+                rest = rest[os.write(self._writable, rest) :]
+            except OSError as error:
+                self.fail(error)
+
+    def fail(self, error: OSError) -> NoReturn:
+        """Cut the file back to its last whole block and write no more; the descriptor stays good for reading."""
+        if self.failure is None:
+            self.failure = f"cannot write {self.path}: {error.strerror}"
+            self._writable = -1
+            # The cut is for the reader's comfort: what cannot be cut is recognised as torn all the same.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self.fd, self.offset)
+        raise DumpError(self.failure) from error
+
+
+def drain(pipe: int) -> None:
+    """Empty a kernel pipe, which will serve another connection."""
+    waiting = array.array("i", [0])
+    while True:
+        fcntl.ioctl(pipe, termios.FIONREAD, waiting)
+        if not waiting[0]:
+            return
+        os.read(pipe, waiting[0])

@@ -1,0 +1,225 @@
+"""The writer of a dump: opens and locks the file, tells the run's facts, hands out connections, writes the index.
+
+A dump is *open* from its first block on and rewritten as *complete* at the very end, after the index. Whatever ends
+the writer before that leaves a torn dump, every whole block of which can be read.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from netplayground.dump import blocks
+from netplayground.dump.connection import ConnectionWriter
+from netplayground.dump.index import FACT_BIT, NO_CONNECTION, Footer, emit_footer
+from netplayground.dump.ledger import Ledger, next_duty
+from netplayground.dump.model import RunHeader
+from netplayground.dump.output import Output
+from netplayground.dump.segments import Tuple
+from netplayground.errors import DumpError
+
+_NEVER = 1 << 62
+_FIRST_SEQUENCE = 0x10000000
+
+
+class DumpWriter:
+    """One dump that is being written; `close` must be called, whatever happened."""
+
+    def __init__(self, out: Output, ledger: Ledger, version: str) -> None:
+        self._out = out
+        self._ledger = ledger
+        self._version = version
+        self._closed = False
+        out.due = next_duty(out.offset)
+        out.on_due = self._on_due
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        run: RunHeader,
+        wall_ns: int,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        first_sequence: int = _FIRST_SEQUENCE,
+    ) -> DumpWriter:
+        """Replace `path` by a dump of `run` that begins now, at `wall_ns`; readable by its owner alone, and locked."""
+        fd, is_new = _open_locked(path)
+        out = Output(path, fd, wall_ns, monotonic_ns)
+        try:
+            _prepare(path, fd)
+            opening = blocks.emit_opening(run, wall_ns)
+            out.gather([opening])
+        except DumpError:
+            os.close(fd)
+            if is_new:
+                path.unlink(missing_ok=True)
+            raise
+        ledger = Ledger(first_sequence, blocks.emit_section(blocks.STATE_COMPLETE, run.version))
+        ledger.events.clear(out.offset)
+        return cls(out, ledger, run.version)
+
+    @property
+    def bytes_written(self) -> int:
+        """How long the file is, what waits to be flushed included."""
+        return self._out.end
+
+    def fileno(self) -> int:
+        """The file's descriptor, good for reading what was written."""
+        return self._out.fd
+
+    def connection(
+        self, family: int, client_addr: bytes, client_port: int, server_addr: bytes, server_port: int
+    ) -> ConnectionWriter:
+        """Give the writer of one connection, whose `syn` comes next."""
+        assert len(client_addr) == len(server_addr) in (4, 16), (family, client_addr, server_addr)
+        ends = Tuple(client_addr, client_port, server_addr, server_port)
+        return ConnectionWriter(self._out, self._ledger, ends)
+
+    def fact(self, kind: str, **fields: object) -> None:
+        """Tell what no packet can tell."""
+        block = blocks.emit_fact(kind, self._out.now(), fields)
+        self._ledger.log(NO_CONNECTION | FACT_BIT, self._out.place(len(block)))
+        self._out.append(block)
+
+    def flush(self) -> None:
+        """Write what waits in the buffer."""
+        if self._out.fill:
+            self._out.commit(self._out.fill)
+
+    def close(self, complete: bool = True) -> None:
+        """End the file: with an index and marked complete, or as it stands; calling it again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            # After a failed write there is nothing that could be completed; who wrote has been told.
+            if self._out.failure is None:
+                self.flush()
+                if complete:
+                    self._complete()
+        finally:
+            self._out.on_due = lambda: None
+            os.close(self._out.fd)
+
+    def _on_due(self) -> None:
+        self._out.due = _NEVER
+        try:
+            self._ledger.turn_pages(self._out)
+        except OSError as error:
+            self._out.fail(error)
+        self._out.due = next_duty(self._out.offset)
+
+    def _complete(self) -> None:
+        """Write all of the index, then say in the first block that it is there."""
+        out, ledger = self._out, self._ledger
+        out.due = _NEVER
+        ledger.finish_open(out.offset)
+        try:
+            ledger.turn_pages(out, last=True)
+            self.flush()
+            ledger.sums.finish(out.fd, out.offset)
+            out.gather([self._tail()])
+            if os.fstat(out.fd).st_size != out.offset:
+                raise OSError(errno.EIO, "another program changed its length while it was recorded")
+            os.pwrite(out.fd, blocks.emit_section(blocks.STATE_COMPLETE, self._version), 0)
+        except OSError as error:
+            out.fail(error)
+
+    def _tail(self) -> bytes:
+        """Give the last sum page, the last directory and the footer."""
+        out, ledger = self._out, self._ledger
+        start = out.offset
+        page, count, facts, first, last = ledger.take_sums()
+        ledger.enter(blocks.SUM_PAGE, start, page, count, facts, first, last)
+        directory, _count = ledger.take_directory()
+        ledger.directories.append((start + len(page), len(directory)))
+        footer = Footer(
+            tail=start,
+            ended_ns=out.now(),
+            connections=ledger.connection_count,
+            events=ledger.event_count,
+            facts=ledger.fact_count,
+            client_bytes=ledger.byte_counts[0],
+            server_bytes=ledger.byte_counts[1],
+            directories=tuple(ledger.directories),
+        )
+        return page + directory + emit_footer(footer, page + directory)
+
+
+def check_writable(path: Path) -> None:
+    """Raise the DumpError that `create` would, as far as that can be told without changing anything."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        _check_directory(path)
+        return
+    except OSError as error:
+        raise _cannot_write(path, error.strerror) from error
+    try:
+        _check_regular(path, fd)
+        _lock(path, fd)
+    finally:
+        os.close(fd)
+
+
+def _check_directory(path: Path) -> None:
+    # Through a dangling symbolic link the file would be made where the link points to.
+    directory = Path(os.path.realpath(path)).parent
+    try:
+        if not stat.S_ISDIR(os.stat(directory).st_mode):
+            raise _cannot_write(path, os.strerror(errno.ENOTDIR))
+    except OSError as error:
+        raise _cannot_write(path, error.strerror) from error
+    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        read_only = os.statvfs(directory).f_flag & os.ST_RDONLY
+        raise _cannot_write(path, os.strerror(errno.EROFS if read_only else errno.EACCES))
+
+
+def _open_locked(path: Path) -> tuple[int, bool]:
+    """Open the file for reading and writing, changing nothing in it; say whether it was made by this."""
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        try:
+            fd, is_new = os.open(path, flags), False
+        except FileNotFoundError:
+            fd, is_new = os.open(path, flags | os.O_CREAT, 0o600), True
+    except OSError as error:
+        raise _cannot_write(path, error.strerror) from error
+    try:
+        _check_regular(path, fd)
+        _lock(path, fd)
+    except DumpError:
+        os.close(fd)
+        raise
+    return fd, is_new
+
+
+def _prepare(path: Path, fd: int) -> None:
+    try:
+        os.fchmod(fd, 0o600)
+        os.ftruncate(fd, 0)
+    except OSError as error:
+        raise _cannot_write(path, error.strerror) from error
+
+
+def _check_regular(path: Path, fd: int) -> None:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise _cannot_write(path, "not a regular file")
+
+
+def _lock(path: Path, fd: int) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise _cannot_write(path, "another run is writing it") from error
+    except OSError as error:
+        raise _cannot_write(path, error.strerror) from error
+
+
+def _cannot_write(path: Path, cause: str | None) -> DumpError:
+    return DumpError(f"cannot write {path}: {cause}")
