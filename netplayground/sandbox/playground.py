@@ -111,9 +111,7 @@ class Sandbox:
             if self._proxy.privileged
             else tuning.unprivileged_settings(os.getegid())
         )
-        hosts = files.emit_hosts(
-            (spec.name, [str(a.ip) for a in _interfaces(spec)]) for spec in self._everyone
-        )
+        names = ((spec.name, [str(a.ip) for a in _interfaces(spec)]) for spec in self._everyone)
         return birth.CommonPlan(
             mtu=self._mtu,
             queue=self._queue,
