@@ -1,0 +1,235 @@
+"""`plg show`: what a dump holds, printed while it is read: a long one starts at once and needs no memory."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from netplayground.cli.invocation import debug_option
+from netplayground.cli.words import columns, counted, hex_lines, printable, seconds, write_lines
+from netplayground.errors import UsageError
+from netplayground.session.outcome import ENDED_FACT, ProcessOutcome, parse_ending
+
+if TYPE_CHECKING:
+    from netplayground.dump.model import Connection, Event, Process
+    from netplayground.dump.reader import Dump
+
+_PREVIEW = 64
+_ARROWS = ("→ server", "← client")
+
+
+@click.command("show", help="Print what the dump FILE holds: processes, connections, bytes.")
+@click.option("--conn", "number", type=int, metavar="N", help="The chunks of connection N, and how it ended.")
+@click.option("--full", is_flag=True, help=f"With --conn: whole chunks, not their first {_PREVIEW} bytes.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, a connection or an event a line.")
+@debug_option
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+def command(path: Path, number: int | None, full: bool, as_json: bool) -> None:
+    from netplayground.dump.reader import (
+        open_dump,
+    )  # imported where it is used: plg --record starts without it
+
+    with open_dump(path) as dump:
+        if number is None:
+            lines = json_of_dump(dump) if as_json else lines_of_dump(dump, path)
+        else:
+            connection = find_connection(dump, number)
+            if as_json:
+                lines = json_of_connection(dump, connection)
+            else:
+                lines = lines_of_connection(dump, connection, None if full else _PREVIEW)
+        write_lines(lines)
+
+
+def find_connection(dump: Dump, number: int) -> Connection:
+    for connection in dump.connections:
+        if connection.id == number:
+            return connection
+    there = counted(len(dump.connections), "connection")
+    raise UsageError(f"cannot show connection {number}: the dump holds {there}")
+
+
+def endings(dump: Dump) -> list[ProcessOutcome]:
+    """How each process ended, as far as the dump tells."""
+    outcomes = {
+        process.name: ProcessOutcome(process.name, process.position, process.command)
+        for process in dump.processes
+    }
+    for fact in dump.facts():
+        name = fact.fields.get("process")
+        if fact.kind == ENDED_FACT and isinstance(name, str) and name in outcomes:
+            outcomes[name] = parse_ending(outcomes[name], fact.fields)
+    return list(outcomes.values())
+
+
+# For people
+
+
+def lines_of_dump(dump: Dump, path: Path) -> Iterator[str]:
+    started = datetime.fromtimestamp(dump.run.started_ns // 1_000_000_000, timezone.utc)
+    counts = (
+        counted(len(dump.processes), "process", "processes"),
+        counted(len(dump.connections), "connection"),
+    )
+    written = f"recorded {started:%Y-%m-%d %H:%M:%S} UTC by plg {printable(dump.run.version)}"
+    yield ", ".join([f"{path}: {dump.state.value}", *counts, written])
+    if dump.missing:
+        yield f"missing: {printable(dump.missing)}"
+    yield ""
+    rows = [_process_row(process, end) for process, end in zip(dump.processes, endings(dump), strict=True)]
+    yield from columns([("process", "addresses", "ended", "command"), *rows])
+    if len(dump.connections):
+        yield ""
+        yield from _connection_table(dump)
+
+
+def _process_row(process: Process, end: ProcessOutcome) -> tuple[str, str, str, str]:
+    known = end.describe() if _has_ended(end) else "unknown"
+    return process.name, " ".join(map(str, process.addresses)), known, printable(process.command)
+
+
+def _has_ended(end: ProcessOutcome) -> bool:
+    return end.ended_by_plg or any(value is not None for value in (end.exit_code, end.signal, end.run_errno))
+
+
+def _connection_table(dump: Dump) -> Iterator[str]:
+    """Widths come from the processes' names, not from the connections: those are printed as they are read."""
+    width = max([len("client"), *(len(process.name) for process in dump.processes)]) + len(":65535")
+    form = f"{{:>7}}  {{:>14}}  {{:>12}}  {{:<{width}}}  {{:<{width}}}  {{:>15}}  {{:>15}}  {{}}"
+    yield form.format(
+        "conn", "opened (s)", "open for (s)", "client", "server", "bytes → server", "bytes ← client", "ended"
+    )
+    for connection in dump.connections:
+        to_server, to_client = connection.bytes
+        yield form.format(
+            connection.id,
+            seconds(max(0, connection.opened_ns - dump.run.started_ns)),
+            _open_for(connection),
+            _end_of(connection, 0),
+            _end_of(connection, 1),
+            f"{to_server:,}",
+            f"{to_client:,}",
+            connection.ending.value,
+        )
+
+
+def _open_for(connection: Connection) -> str:
+    if connection.closed_ns is None:
+        return "-"
+    return seconds(max(0, connection.closed_ns - connection.opened_ns))
+
+
+def _end_of(connection: Connection, side: int) -> str:
+    """The process and its port, or the address where it is no process's."""
+    endpoint = connection.server if side else connection.client
+    name = connection.server_process if side else connection.client_process
+    return str(endpoint) if name is None else f"{name}:{endpoint.port}"
+
+
+def lines_of_connection(dump: Dump, connection: Connection, preview: int | None) -> Iterator[str]:
+    yield (
+        f"connection {connection.id}: {_end_of(connection, 0)} ({connection.client}) → "
+        f"{_end_of(connection, 1)} ({connection.server}), {connection.ending.value}"
+    )
+    for event in dump.events(connection.id):
+        when = seconds(max(0, event.time_ns - dump.run.started_ns))
+        what = event.kind.value if not event.length else counted(event.length, "byte")
+        yield f"{when:>14}  {_ARROWS[event.side]}  {what}"
+        if event.length:
+            yield from _chunk_lines(dump.payload(event), preview)
+
+
+def _chunk_lines(data: bytes, preview: int | None) -> Iterator[str]:
+    for line in hex_lines(data[:preview]):
+        yield f"    {line}"
+    if preview is not None and len(data) > preview:
+        yield f"    … {counted(len(data) - preview, 'more byte')}"
+
+
+# For programs
+
+
+def json_of_dump(dump: Dump) -> Iterator[str]:
+    head = {
+        "version": dump.run.version,
+        "state": dump.state.value,
+        "missing": dump.missing,
+        "started_ns": dump.run.started_ns,
+        "subnets": list(dump.run.subnets),
+        "options": dict(dump.run.options),
+        "processes": [
+            _json_of_process(process, end) for process, end in zip(dump.processes, endings(dump), strict=True)
+        ],
+    }
+    return _json_with_rows(head, "connections", map(_json_of_connection, dump.connections))
+
+
+def json_of_connection(dump: Dump, connection: Connection) -> Iterator[str]:
+    events = (_json_of_event(dump, event) for event in dump.events(connection.id))
+    return _json_with_rows(_json_of_connection(connection), "events", events)
+
+
+def _json_with_rows(head: dict[str, object], name: str, rows: Iterable[dict[str, object]]) -> Iterator[str]:
+    """One JSON object, whose last member is an array with a row a line."""
+    yield f"{json.dumps(head)[:-1]}, {json.dumps(name)}: ["
+    rest = iter(rows)
+    for row in islice(rest, 1):
+        yield json.dumps(row)
+    for row in rest:
+        yield f",{json.dumps(row)}"
+    yield "]}"
+
+
+def _json_of_process(process: Process, end: ProcessOutcome) -> dict[str, object]:
+    return {
+        "name": process.name,
+        "position": process.position,
+        "addresses": [str(address) for address in process.addresses],
+        "command": process.command,
+        "exit_code": end.exit_code,
+        "signal": end.signal,
+        "run_errno": end.run_errno,
+        "ended_by_plg": end.ended_by_plg,
+    }
+
+
+def _json_of_connection(connection: Connection) -> dict[str, object]:
+    return {
+        "id": connection.id,
+        "client": _json_of_end(connection, 0),
+        "server": _json_of_end(connection, 1),
+        "opened_ns": connection.opened_ns,
+        "established_ns": connection.established_ns,
+        "closed_ns": connection.closed_ns,
+        "ending": connection.ending.value,
+    }
+
+
+def _json_of_end(connection: Connection, side: int) -> dict[str, object]:
+    endpoint = connection.server if side else connection.client
+    return {
+        "process": connection.server_process if side else connection.client_process,
+        "address": str(endpoint.address),
+        "port": endpoint.port,
+        "bytes": connection.bytes[side],
+        "chunks": connection.chunks[side],
+    }
+
+
+def _json_of_event(dump: Dump, event: Event) -> dict[str, object]:
+    row: dict[str, object] = {
+        "kind": event.kind.value,
+        "side": ("client", "server")[event.side],
+        "time_ns": event.time_ns,
+    }
+    if event.length:
+        row["length"] = event.length
+        row["data"] = base64.b64encode(dump.payload(event)).decode()
+    return row

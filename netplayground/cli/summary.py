@@ -1,0 +1,44 @@
+"""The table at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netplayground.cli.words import columns, counted, printable, shortened
+from netplayground.session.outcome import ProcessOutcome, RunSummary, Traffic, signal_name
+
+_COMMAND_WIDTH = 60
+
+
+def summary_lines(summary: RunSummary) -> Iterator[str]:
+    """Processes and how they ended, connections, bytes, drops, the dump; then what else is worth knowing."""
+    yield from columns(
+        [("process", "ended", "command"), *(_process_row(process) for process in summary.processes)]
+    )
+    yield ", ".join(traffic_words(summary.traffic))
+    yield f"{summary.dump_path}: {counted(summary.dump_bytes, 'byte')}, {summary.duration_s:.3f} s"
+    if summary.interrupted_by is not None:
+        yield f"ended by {signal_name(summary.interrupted_by)}"
+    yield from map(printable, summary.notes)
+
+
+def _process_row(process: ProcessOutcome) -> tuple[str, str, str]:
+    return process.name, process.describe(), shortened(process.command, _COMMAND_WIDTH)
+
+
+def traffic_words(traffic: Traffic) -> Iterator[str]:
+    """What crossed the wire; what did not happen is left out, but for bytes and drops."""
+    failed = {
+        "refused": traffic.refused,
+        "unreachable": traffic.unreachable,
+        "unanswered": traffic.unanswered,
+        "aborted": traffic.aborted,
+    }
+    details = ", ".join(f"{number:,} {word}" for word, number in failed.items() if number)
+    yield counted(traffic.connections, "connection") + (f" ({details})" if details else "")
+    yield f"{counted(traffic.bytes_to_server, 'byte')} to servers"
+    yield f"{counted(traffic.bytes_to_client, 'byte')} to clients"
+    if traffic.datagrams:
+        yield counted(traffic.datagrams, "other packet")
+    reasons = ", ".join(f"{number:,} {reason}" for reason, number in traffic.drops.items() if number)
+    yield f"{sum(traffic.drops.values()):,} dropped" + (f" ({reasons})" if reasons else "")
