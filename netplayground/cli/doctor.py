@@ -30,7 +30,7 @@ def command() -> int:
 def report(findings: Sequence[Finding]) -> Iterator[str]:
     for finding, line in zip(findings, _table(findings), strict=True):
         yield line
-        if not finding.ok:
+        if not finding.ok and finding.remedy:
             yield f"         to mend: {finding.remedy}"
 
 
