@@ -1,0 +1,1 @@
+"""Live traffic: the event loop, the router between TUN devices, connection set-up, and pipes."""

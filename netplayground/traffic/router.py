@@ -1,0 +1,241 @@
+"""The router: reads packets from every TUN device and decides where each goes.
+
+TCP of a process goes into the proxy namespace, where connections are taken apart; TCP out of it goes to the process
+that has the destination address; both pass the connector while they belong to a connection that is not one yet.
+Everything else goes straight to the process that it is for, or to all others (broadcast, multicast). A packet may
+come only from an address of its sender.
+
+This is the path of every packet. What nearly all are, TCP of a connection that stands, without IP options, is decided
+with one unpack from the reused read buffer and one write of the same bytes: the virtio header before the packet (its
+checksum still to be completed, its segments of up to 64 KiB still to be cut) passes through untouched. Whatever is
+anything else goes the slow way, which parses it in full. Malformed packets are counted and dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Network, ip_address
+from select import EPOLLIN
+
+from netplayground.packet import MalformedPacket, icmp, ip, tcp, virtio
+from netplayground.traffic.connect import Connector
+from netplayground.traffic.link import Link
+from netplayground.traffic.loop import Loop
+
+_VIRTIO = virtio.HEADER_LENGTH
+_LARGEST_FRAME = _VIRTIO + 65_536
+_PACKETS_A_TURN = 32  # then the other descriptors have their turn
+
+# What the fast way looks at: version and header length, fragment word, protocol, addresses, ports, TCP flags.
+_FAST_V4 = struct.Struct(">B5xHxB2x4s4sHH9xB")
+_FAST_V6 = struct.Struct(">B5xBx16s16sHH9xB")
+_V4_WITHOUT_OPTIONS = 0x45
+_ANY_FRAGMENT = 0x3FFF  # offset and "more fragments"
+_SMALLEST_V4 = _VIRTIO + ip.IPV4_HEADER + tcp.HEADER_LENGTH
+_SMALLEST_V6 = _VIRTIO + ip.IPV6_HEADER + tcp.HEADER_LENGTH
+
+_IGMP = 2
+_ICMPV6_TO_ROUTERS = frozenset({130, 131, 132, 133, 143})  # MLD and router solicitation: we are the router, and flood
+_ICMP_ERRORS = {ip.ICMP: frozenset({3, 4, 5, 11, 12}), ip.ICMPV6: frozenset(range(128))}
+_UNSPECIFIED_V6 = bytes(16)
+_BROADCAST_V4 = b"\xff" * 4
+
+
+class Router:
+    """Moves packets between the processes' TUN devices and that of the proxy namespace."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        links: Sequence[Link],
+        proxy: Link,
+        connector: Connector,
+        subnet: IPv4Network,
+        trace: Callable[[str], None] | None = None,
+    ) -> None:
+        self._links = links
+        self._by_address = links_by_address(links)
+        self._proxy = proxy
+        self._connector = connector
+        self._broadcasts = frozenset({_BROADCAST_V4, subnet.broadcast_address.packed})
+        self._trace = trace
+        self._buffer = bytearray(_LARGEST_FRAME)
+        for link in links:
+            loop.add(link.fd, EPOLLIN, self._reader_of_process(link))
+        loop.add(proxy.fd, EPOLLIN, self._reader_of_proxy())
+
+    def _reader_of_process(self, link: Link) -> Callable[[int], None]:
+        # A closure: what the path of a packet needs are local names, not attributes.
+        fd, buffer, buffers, view = link.fd, self._buffer, [self._buffer], memoryview(self._buffer)
+        proxy_fd, addresses, attempts = self._proxy.fd, link.addresses, self._connector.attempts
+        readv, write, unpack_v4, unpack_v6 = os.readv, os.write, _FAST_V4.unpack_from, _FAST_V6.unpack_from
+        from_process, is_traced = self._from_process, self._trace is not None
+
+        def read(_events: int) -> None:
+            for _ in range(_PACKETS_A_TURN):
+                try:
+                    size = readv(fd, buffers)
+                except BlockingIOError:
+                    return
+                first, fragment, protocol, source, target, source_port, port, flags = unpack_v4(buffer, _VIRTIO)
+                if first != _V4_WITHOUT_OPTIONS:
+                    first, protocol, source, target, source_port, port, flags = unpack_v6(buffer, _VIRTIO)
+                    fast = first >> 4 == 6 and size >= _SMALLEST_V6
+                else:
+                    fast = size >= _SMALLEST_V4 and not fragment & _ANY_FRAGMENT
+                if (
+                    fast
+                    and protocol == ip.TCP
+                    and not flags & tcp.SYN
+                    and source in addresses
+                    and not (attempts and (source, target, source_port, port) in attempts)
+                    and not is_traced
+                ):
+                    try:
+                        write(proxy_fd, view[:size])
+                    except OSError:
+                        link.dropped_write += 1
+                else:
+                    from_process(link, view[:size])
+
+        return read
+
+    def _reader_of_proxy(self) -> Callable[[int], None]:
+        fd, buffer, buffers, view = self._proxy.fd, self._buffer, [self._buffer], memoryview(self._buffer)
+        by_address, attempts = self._by_address, self._connector.attempts
+        readv, unpack_v4, unpack_v6 = os.readv, _FAST_V4.unpack_from, _FAST_V6.unpack_from
+        from_proxy, is_traced = self._from_proxy, self._trace is not None
+
+        def read(_events: int) -> None:
+            for _ in range(_PACKETS_A_TURN):
+                try:
+                    size = readv(fd, buffers)
+                except BlockingIOError:
+                    return
+                first, _, protocol, source, target, source_port, port, flags = unpack_v4(buffer, _VIRTIO)
+                if first != _V4_WITHOUT_OPTIONS:
+                    first, protocol, source, target, source_port, port, flags = unpack_v6(buffer, _VIRTIO)
+                link = by_address.get(target)
+                if (
+                    link is not None
+                    and protocol == ip.TCP
+                    and not (attempts and (source, target, source_port, port) in attempts)
+                    and not is_traced
+                ):
+                    link.write(view[:size])
+                else:
+                    from_proxy(view[:size])
+
+        return read
+
+    # The slow way.
+
+    def _from_process(self, link: Link, frame: memoryview) -> None:
+        """Route a packet of a process that is out of the ordinary, or the first of something."""
+        try:
+            packet = ip.parse_packet(frame[_VIRTIO:])
+            if not self._may_send(link, packet):
+                link.dropped_source += 1
+            elif packet.protocol == ip.TCP:
+                self._tcp_from_process(link, packet, frame)
+            else:
+                self._forward(link, packet, frame)
+        except MalformedPacket:
+            link.dropped_malformed += 1
+
+    @staticmethod
+    def _may_send(link: Link, packet: ip.IpPacket) -> bool:
+        if packet.source == _UNSPECIFIED_V6:  # a host that has no address yet asks its neighbours (RFC 4861)
+            return packet.destination[:2] == b"\xff\x02"
+        return packet.source in link.addresses
+
+    def _tcp_from_process(self, link: Link, packet: ip.IpPacket, frame: memoryview) -> None:
+        if packet.more_fragments or packet.fragment_offset:
+            # Linux never cuts TCP into fragments, and one could hide a SYN from us.
+            raise MalformedPacket("a fragment of TCP")
+        segment = tcp.parse_segment(packet.payload)
+        self._say("->", packet, segment)
+        key = (packet.source, packet.destination, segment.source_port, segment.destination_port)
+        flags = segment.flags
+        attempt = self._connector.attempts.get(key)
+        if flags & tcp.SYN and not flags & (tcp.ACK | tcp.RST):
+            self._connector.on_syn(link, key, frame)
+        elif attempt is not None:
+            self._connector.on_client_packet(attempt, frame, bool(flags & tcp.RST))
+        else:
+            self._proxy.write(frame)
+
+    def _from_proxy(self, frame: memoryview) -> None:
+        """Route a packet of the proxy that belongs to an attempt, or is not TCP to a process."""
+        packet = ip.parse_packet(frame[_VIRTIO:])
+        if packet.protocol != ip.TCP:
+            return  # the proxy's kernel asks for routers and groups, and nobody needs its answers
+        segment = tcp.parse_segment(packet.payload)
+        self._say("<-", packet, segment)
+        key = (packet.source, packet.destination, segment.source_port, segment.destination_port)
+        attempt = self._connector.attempts.get(key)
+        link = self._by_address.get(packet.destination)
+        if attempt is not None:
+            flags = segment.flags
+            self._connector.on_onward_packet(attempt, frame, bool(flags & tcp.SYN), bool(flags & tcp.RST))
+        elif link is not None:
+            link.write(frame)
+
+    # What is not TCP.
+
+    def _forward(self, sender: Link, packet: ip.IpPacket, frame: memoryview) -> None:
+        if _is_for_routers(packet):
+            return
+        self._say("->", packet, None)
+        if self._is_for_all(packet.destination):
+            for link in self._links:
+                if link is not sender:
+                    link.write(frame)
+            return
+        receiver = self._by_address.get(packet.destination)
+        if receiver is not None:
+            receiver.write(frame)
+        elif not _is_error(packet) and not packet.fragment_offset:
+            sender.send(icmp.emit_unreachable(frame[_VIRTIO:]))
+
+    def _is_for_all(self, destination: bytes) -> bool:
+        if len(destination) == 16:
+            return destination[0] == 0xFF
+        return destination[0] & 0xF0 == 0xE0 or destination in self._broadcasts
+
+    def _say(self, direction: str, packet: ip.IpPacket, segment: tcp.Segment | None) -> None:
+        if self._trace is None:
+            return
+        source, destination = ip_address(packet.source), ip_address(packet.destination)
+        if segment is None:
+            self._trace(f"{source} {direction} {destination} protocol {packet.protocol} {len(packet.payload)} bytes")
+            return
+        self._trace(
+            f"{source}:{segment.source_port} {direction} {destination}:{segment.destination_port} "
+            f"{_flag_names(segment.flags)} seq {segment.sequence} ack {segment.acknowledgement} "
+            f"{len(segment.payload)} bytes"
+        )
+
+
+def links_by_address(links: Sequence[Link]) -> Mapping[bytes, Link]:
+    """Every process's link, by each of its packed addresses."""
+    return {address: link for link in links for address in link.addresses}
+
+
+def _is_for_routers(packet: ip.IpPacket) -> bool:
+    if packet.protocol == ip.ICMPV6 and len(packet.payload):
+        return packet.payload[0] in _ICMPV6_TO_ROUTERS
+    return packet.protocol == _IGMP
+
+
+def _is_error(packet: ip.IpPacket) -> bool:
+    """Whether it is an ICMP error: none is sent about one (RFC 1122, 3.2.2; RFC 4443, 2.4 e)."""
+    errors = _ICMP_ERRORS.get(packet.protocol)
+    return errors is not None and len(packet.payload) > 0 and packet.payload[0] in errors
+
+
+def _flag_names(flags: int) -> str:
+    names = [name for bit, name in enumerate("FSRPAU") if flags & 1 << bit]
+    return "".join(names) or "-"
