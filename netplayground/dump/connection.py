@@ -27,7 +27,7 @@ from netplayground.packet import icmp
 
 _COPY_MOST = 1 << 14
 """Up to here copying the payload costs less than a longer list of buffers for the kernel to walk."""
-_BATCH = 120 * SEGMENT_MOST
+_BATCH = CHUNK_MOST = 120 * SEGMENT_MOST
 """What one writev takes: its two or three buffers a segment stay below IOV_MAX (1,024)."""
 _UNACKED_MOST = 16 << 20
 _SEQUENCE_MASK = 0xFFFFFFFF
@@ -131,16 +131,14 @@ class ConnectionWriter:
 
     # -- what is said ----------------------------------------------------------------------------------------------
 
-    def chunk(self, side: int, view: memoryview) -> None:
-        """`side` has said these bytes; they are in the file when this returns."""
+    def chunk(self, side: int, view: memoryview) -> int:
+        """`side` has said these bytes; they are in the file when this returns, from the offset that it gives on."""
         assert self.ending is None, "nothing is said after the end"
         length = len(view)
+        assert length <= CHUNK_MOST, "a chunk is one writev"
         out = self._out
         if length > _COPY_MOST:
-            now = out.now()
-            for start in range(0, length, _BATCH):
-                self._gather(side, view[start : start + _BATCH], now)
-            return
+            return self._gather(side, view, out.now())
         if out.fill > _CHUNK_ROOM:
             out.commit(out.fill)
         now = out.epoch + out.monotonic()
@@ -153,7 +151,19 @@ class ConnectionWriter:
         out.view[end:after] = view
         trailer = TRAILERS[length & 3]
         trailer.pack_into(out.buffer, after, (length + 3 & ~3) + self._overhead)
+        position = out.offset + end
         out.commit(after + trailer.size)
+        return position
+
+    def extents(self, offset: int, skip: int, length: int) -> list[tuple[int, int]]:
+        """Say where in the file, as (offset, length), a chunk that begins at `offset` lies, but for its first `skip` bytes."""
+        stride = SEGMENT_MOST + TRAILERS[SEGMENT_MOST & 3].size + self._overhead - 4
+        found = []
+        for segment in range(skip // SEGMENT_MOST, -(-length // SEGMENT_MOST)):
+            begin = max(skip, segment * SEGMENT_MOST)
+            end = min(length, (segment + 1) * SEGMENT_MOST)
+            found.append((offset + segment * stride + begin - segment * SEGMENT_MOST, end - begin))
+        return found
 
     def splice_chunk(self, side: int, pipe_fd: int, length: int, extents: list[tuple[int, int]]) -> None:
         """`side` has said the `length` bytes that are all of what a kernel pipe holds; they are moved to the file.
@@ -272,20 +282,23 @@ class ConnectionWriter:
         if self._next[side] + length - self._acked[side] > _UNACKED_MOST:
             self._acknowledge(side, now)
 
-    def _gather(self, side: int, view: memoryview, now: int) -> None:
-        """Write a batch of segments whose payload stays where it is, what waits in the buffer before them."""
+    def _gather(self, side: int, view: memoryview, now: int) -> int:
+        """Write a batch of segments whose payload stays where it is, what waits in the buffer before them; give the
+        offset of the first payload."""
         out, length = self._out, len(view)
         self._begin_batch(side, length, now)
         pieces: list[View] = []
-        start, at, position = 0, out.fill, out.offset
+        start, at, position, begin = 0, out.fill, out.offset, 0
         for first in range(0, length, SEGMENT_MOST):
             payload = view[first : first + SEGMENT_MOST]
             end = self._data_header(out.buffer, at, position + at - start, side, len(payload), now)
             pieces += (out.view[start:end], payload)
+            begin = begin or position + end - start
             position += end - start + len(payload)
             start, at = end, self._trailer(end, len(payload))
         pieces.append(out.view[start:at])
         out.gather(pieces)
+        return begin
 
     def _splice(self, side: int, pipe: int, length: int, now: int, extents: list[tuple[int, int]]) -> None:
         """Write a batch of segments whose payload comes from a kernel pipe: one write, one splice a segment."""
@@ -321,4 +334,4 @@ class ConnectionWriter:
 
     def _finish(self, ending: Ending, now: int, last: int) -> None:
         self.ending = ending
-        self._ledger.finish(self.id, self.record(now, last), self.byte_counts())
+        self._ledger.finish(self.id, ending, self.record(now, last), self.byte_counts())

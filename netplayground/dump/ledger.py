@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from array import array
+from collections import Counter
 from typing import Protocol
 
 from netplayground.dump import blocks
@@ -26,6 +27,7 @@ from netplayground.dump.index import (
     emit_event_page,
     emit_sum_page,
 )
+from netplayground.dump.model import Ending
 from netplayground.dump.output import Output
 from netplayground.dump.sums import Sums
 
@@ -52,6 +54,7 @@ class Ledger:
         self.event_count = 0
         self.fact_count = 0
         self.byte_counts = [0, 0]
+        self.endings: Counter[Ending] = Counter()
         self.sums = Sums(complete_section)
         self.directories: list[tuple[int, int]] = []
         self.entries: list[bytes] = []
@@ -75,8 +78,9 @@ class Ledger:
         if identity & FACT_BIT:
             self._facts_in_page += 1
 
-    def finish(self, identity: int, record: bytes, byte_counts: tuple[int, int]) -> None:
+    def finish(self, identity: int, ending: Ending, record: bytes, byte_counts: tuple[int, int]) -> None:
         """A connection has ended."""
+        self.endings[ending] += 1
         del self.open_connections[identity]
         self._keep(identity, record, byte_counts)
 

@@ -11,20 +11,31 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from netplayground.dump import blocks
 from netplayground.dump.connection import ConnectionWriter
 from netplayground.dump.index import FACT_BIT, NO_CONNECTION, Footer, emit_footer
 from netplayground.dump.ledger import Ledger, next_duty
-from netplayground.dump.model import RunHeader
+from netplayground.dump.model import Ending, RunHeader
 from netplayground.dump.output import Output
 from netplayground.dump.segments import Tuple
 from netplayground.errors import DumpError
 
 _NEVER = 1 << 62
 _FIRST_SEQUENCE = 0x10000000
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Connections, how many of them ended how, and the bytes that (clients, servers) said."""
+
+    connections: int
+    endings: Mapping[Ending, int]
+    bytes: tuple[int, int]
 
 
 class DumpWriter:
@@ -67,6 +78,13 @@ class DumpWriter:
     def bytes_written(self) -> int:
         """How long the file is, what waits to be flushed included."""
         return self._out.end
+
+    @property
+    def totals(self) -> Totals:
+        """What has been written; the bytes are those of connections that are over, of all of them after `close`."""
+        ledger = self._ledger
+        client, server = ledger.byte_counts
+        return Totals(ledger.connection_count, Counter(ledger.endings), (client, server))
 
     def fileno(self) -> int:
         """The file's descriptor, good for reading what was written."""
@@ -202,7 +220,9 @@ def _open_locked(path: Path) -> tuple[int, bool]:
 def _prepare(path: Path, fd: int) -> None:
     try:
         os.fchmod(fd, 0o600)
-        os.ftruncate(fd, 0)
+        # ext4 writes a file that was ever cut to nothing back to the disk when it is closed: half a second a GiB.
+        if os.fstat(fd).st_size:
+            os.ftruncate(fd, 0)
     except OSError as error:
         raise _cannot_write(path, error.strerror) from error
 

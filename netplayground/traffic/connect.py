@@ -199,7 +199,7 @@ class Connector:
         if not self.refused_for_room:
             self._say(f"no descriptors for more than {self._capacity} connections at once: refusing the next ones")
         self.refused_for_room += 1
-        listener.note(no_room=True)
+        listener.note("no-room")
         listener.refused()
         client.send(tcp.emit_reset_to_syn(memoryview(syn)[_VIRTIO:]))
 

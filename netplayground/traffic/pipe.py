@@ -27,7 +27,7 @@ from collections.abc import Callable
 from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP
 from typing import Protocol
 
-from netplayground.dump.model import CLIENT, SERVER
+from netplayground.dump.model import CLIENT, SERVER, SIDES
 from netplayground.errors import DumpError
 from netplayground.traffic.loop import Loop
 
@@ -56,7 +56,7 @@ class PipeListener(Protocol):
     def rst(self, side: int) -> None:
         """`side` has aborted the connection."""
 
-    def note(self, **fields: object) -> None:
+    def note(self, kind: str, **fields: object) -> None:
         """Something that no packet can tell."""
 
 
@@ -100,7 +100,7 @@ class End:
 
     def _on_more_than_bytes(self, events: int) -> None:
         if events & EPOLLPRI and not self.drain_to_eagain:
-            self.pipe.listener.note(urgent=self.side)
+            self.pipe.listener.note("urgent-byte", side=SIDES[self.side])
         self.drain_to_eagain = True
         # An abort overtakes what its peer has no room for, as on a wire. After a FIN, reading would not tell of it.
         if events & EPOLLERR and (self.fin_seen or self.peer.unsent):

@@ -52,8 +52,8 @@ class Notebook:
     def rst(self, side: int) -> None:
         self.heard.append(("rst", side))
 
-    def note(self, **fields: object) -> None:
-        self.heard.append(("note", fields))
+    def note(self, kind: str, **fields: object) -> None:
+        self.heard.append((kind, fields))
 
 
 class Table:
@@ -219,7 +219,7 @@ def test_an_urgent_byte_stays_in_line_and_is_noted(table: Table) -> None:
     table.client.send(b"!", socket.MSG_OOB)
     table.client.send(b"after")
     assert table.hear(table.server, 12) == b"before!after"
-    assert ("note", {"urgent": CLIENT}) in table.notebook.heard
+    assert ("urgent-byte", {"side": "client"}) in table.notebook.heard
 
 
 def test_an_abort_by_a_side_that_has_said_its_last_byte_reaches_the_other(table: Table) -> None:
