@@ -13,7 +13,7 @@ from array import array
 
 from netplayground.dump.index import WINDOW
 
-_PIECE = 1 << 18
+_PIECE = 1 << 16
 """What is read at once: the copy is still in the processor's cache when it is summed."""
 
 
