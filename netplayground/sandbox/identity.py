@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import grp
 import os
 import pwd
 from dataclasses import dataclass
-
-from netplayground.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,38 +25,16 @@ class Identity:
             os.setresuid(self.uid, self.uid, self.uid)
 
 
-def resolve_identity(user: str | int | None, group: str | int | None) -> Identity:
-    """The ids behind names or numbers.
+def resolve_identity(uid: int | None, gid: int | None) -> Identity:
+    """What to assume for these ids.
 
-    A user known to this machine brings its own group and supplementary groups; a mere number brings none.
+    A user whom this machine knows brings his supplementary groups; a mere number brings none.
     """
-    gid = None if group is None else _group_id(group)
-    if user is None:
+    if uid is None:
         return Identity(gid=gid)
-    entry = _user_entry(user)
-    if entry is None:
-        return Identity(int(user), gid, () if gid is None else (gid,))
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return Identity(uid, gid, () if gid is None else (gid,))
     gid = entry.pw_gid if gid is None else gid
-    return Identity(entry.pw_uid, gid, tuple(os.getgrouplist(entry.pw_name, gid)))
-
-
-def _user_entry(user: str | int) -> pwd.struct_passwd | None:
-    try:
-        return pwd.getpwuid(int(user)) if _is_number(user) else pwd.getpwnam(str(user))
-    except KeyError:
-        if _is_number(user):
-            return None
-        raise UsageError(f"cannot run commands as user {user}: there is no such user") from None
-
-
-def _group_id(group: str | int) -> int:
-    if _is_number(group):
-        return int(group)
-    try:
-        return grp.getgrnam(str(group)).gr_gid
-    except KeyError:
-        raise UsageError(f"cannot run commands as group {group}: there is no such group") from None
-
-
-def _is_number(name: str | int) -> bool:
-    return isinstance(name, int) or (name.isascii() and name.isdigit())
+    return Identity(uid, gid, tuple(os.getgrouplist(entry.pw_name, gid)))

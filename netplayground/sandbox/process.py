@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-from netplayground.errors import LimitError, SandboxError
+from netplayground.errors import SandboxError
 from netplayground.sandbox import protocol, tables, tun
 from netplayground.sandbox.proxy import write_once
 from netplayground.sandbox.refusals import Refusal, Step, attempting
@@ -110,10 +111,8 @@ class SandboxedProcess:
         if len(descriptors) != 1 + len(self._table_names):
             for descriptor in descriptors:
                 os.close(descriptor)
-            raise LimitError(
-                f"cannot hold the descriptors of process {self.name}: the limit on open files is reached; "
-                "raise it with ulimit -n"
-            )
+            # The kernel drops what has no room, and only sets a flag.
+            raise Refusal(Step.DESCRIPTORS, errno.EMFILE, self.name)
         self.tun_fd = descriptors[0]
         self._tables = dict(zip(self._table_names, descriptors[1:], strict=True))
 
