@@ -1,0 +1,187 @@
+"""Whole runs: plg as a subprocess with a deadline, its outcome, and the certainty that nothing of it is left.
+
+A `Place` is the folder of one test: the dump, the programs' files, what they said. It is open to every user, because
+servers drop to a user of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from needs import cannot_run, needs_program
+
+import netplayground
+from journey import leftovers
+
+PACKAGE_PARENT = Path(netplayground.__file__).resolve().parent.parent
+NOBODY = 65534
+ORDERLY_S = 1.0  # plg waits for its own before it ends; this is for the kernel
+KILLED_S = 10.0  # after kill -9 each namespace ends by itself, on a loaded machine too
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one run of plg (or of the same commands without it) came out."""
+
+    status: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    @property
+    def last_line(self) -> str:
+        return self.stderr.rstrip().rpartition("\n")[2]
+
+    def __str__(self) -> str:
+        return f"status {self.status} after {self.seconds:.1f} s\n--- stdout\n{self.stdout}\n--- stderr\n{self.stderr}"
+
+
+class Place:
+    """The folder of one test."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.path.chmod(0o777)
+        self.temporary = self.folder("tmp")
+
+    @property
+    def dump(self) -> Path:
+        return self.path / "dump.traffic"
+
+    def folder(self, name: str) -> Path:
+        folder = self.path / name
+        folder.mkdir()
+        folder.chmod(0o777)
+        return folder
+
+    def file(self, name: str, content: str | bytes) -> Path:
+        path = self.path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        path.chmod(0o666)
+        return path
+
+    def environment(self) -> dict[str, str]:
+        search = [str(PACKAGE_PARENT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(search), "TMPDIR": str(self.temporary)}
+
+
+class Run:
+    """One plg that runs."""
+
+    def __init__(self, process: subprocess.Popen[bytes], said: Path, complained: Path) -> None:
+        self.process = process
+        self._said, self._complained = said, complained
+        self._begin = time.monotonic()
+
+    def wait(self, deadline_s: float) -> Ended:
+        try:
+            status = self.process.wait(timeout=deadline_s)
+        except subprocess.TimeoutExpired as error:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"no end after {deadline_s:g} s: {self.ended(-1)}") from error
+        return self.ended(status)
+
+    def ended(self, status: int) -> Ended:
+        seconds = time.monotonic() - self._begin
+        return Ended(status, *(path.read_text(errors="replace") for path in (self._said, self._complained)), seconds)
+
+    def stop(self, deadline_s: float = 15) -> Ended:
+        """End it as a user does, with ^C."""
+        self.process.send_signal(signal.SIGINT)
+        return self.wait(deadline_s)
+
+
+def plg(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "netplayground", *arguments]
+
+
+def record_command(dump: Path, options: Sequence[str], commands: Sequence[str]) -> list[str]:
+    return plg("--record", "-f", str(dump), *options, *commands)
+
+
+@contextmanager
+def running(
+    place: Place, command: Sequence[str], *, stdin: int = subprocess.DEVNULL, leaves_nothing: bool = True
+) -> Iterator[Run]:
+    """Start a command line in the test's folder; afterwards it is over, and nothing of it is left."""
+    leftovers.adopt_orphans()
+    before = leftovers.look(place.temporary)
+    number = len(list(place.path.glob("*.stdout")))
+    said, complained = place.path / f"{number}.stdout", place.path / f"{number}.stderr"
+    with said.open("wb") as out, complained.open("wb") as err:
+        process = subprocess.Popen(
+            list(command), stdin=stdin, stdout=out, stderr=err, env=place.environment(), cwd=place.path
+        )
+    run = Run(process, said, complained)
+    try:
+        yield run
+    finally:
+        orderly = process.poll() is not None and process.returncode >= 0
+        process.kill()
+        process.wait()
+        left = leftovers.left_since(before, place.temporary, ORDERLY_S if orderly else KILLED_S)
+    if leaves_nothing:
+        assert not left, f"left behind: {left}\n{run.ended(process.returncode)}"
+
+
+def run(
+    place: Place, command: Sequence[str], *, deadline_s: float = 30, stdin: int = subprocess.DEVNULL
+) -> Ended:
+    with running(place, command, stdin=stdin) as started:
+        return started.wait(deadline_s)
+
+
+def record(
+    place: Place, *commands: str, options: Sequence[str] = (), deadline_s: float = 30, before: Sequence[str] = ()
+) -> Ended:
+    """`plg --record` from start to end; `before` are words before it (see `as_nobody`)."""
+    return run(place, [*before, *record_command(place.dump, options, commands)], deadline_s=deadline_s)
+
+
+def as_nobody(place: Place, *, mode: str = "666") -> list[str]:
+    """Words before a command that make an ordinary user of root, to whom the TUN device has the given mode.
+
+    The device node is one of its own, bound over the real one in a mount namespace of its own, so that nothing of
+    the machine is changed. One who is no root already is an ordinary user as he is.
+    """
+    if os.geteuid() != 0:
+        return []
+    needs_program("unshare", "setpriv")
+    user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
+    probe = subprocess.run(
+        [*user, sys.executable, "-c", "import netplayground.cli, pyroute2, pytun, click"],
+        env=place.environment(),
+        cwd="/",
+        capture_output=True,
+    )
+    if probe.returncode != 0:
+        cannot_run(f"an ordinary user cannot read this Python environment: {sys.executable}")
+    devices = place.path / "devices"
+    devices.mkdir(exist_ok=True)
+    steps = (
+        'mount -t tmpfs tmpfs "$0" && mknod "$0/tun" c 10 200 && chmod "$1" "$0/tun"'
+        ' && mount --bind "$0/tun" /dev/net/tun && shift && exec "$@"'
+    )
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", steps, str(devices), mode, *user]
+
+
+def python(script: str, *arguments: object) -> str:
+    """A shell command line that runs a script of this folder with the interpreter of the tests."""
+    path = Path(__file__).with_name(script)
+    return " ".join(["exec", *(shlex.quote(str(word)) for word in (sys.executable, path, *arguments))])
+
+
+def witnessed(capture: Path, peer: str, command: str) -> str:
+    """The same command, while tcpdump in its namespace captures what it says to anyone; needs root."""
+    needs_program("tcpdump")
+    return python("witness.py", capture, peer, command)

@@ -1,0 +1,18 @@
+"""The first example: as root and as an ordinary user."""
+
+from __future__ import annotations
+
+from needs import needs_tun
+
+from journey import loads
+from journey.runs import Place, as_nobody
+
+
+def test_redis_answers_ping_as_the_one_who_tests(place: Place) -> None:
+    needs_tun()
+    loads.first_example(place, 3)
+
+
+def test_redis_answers_ping_as_an_ordinary_user(place: Place) -> None:
+    needs_tun()
+    loads.first_example(place, 3, before=as_nobody(place))
