@@ -1,0 +1,214 @@
+"""What `plg show` prints of a dump that the writer wrote."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from netplayground import __version__
+from netplayground.cli.main import main
+from netplayground.dump.model import CLIENT, SERVER, Process, RunHeader
+from netplayground.dump.writer import DumpWriter
+from netplayground.session.outcome import ENDED_FACT, ProcessOutcome, emit_ending
+
+START_NS = 1_700_000_000_000_000_000
+RUN = RunHeader(
+    subnets=("10.0.0.0/24",),
+    processes=(
+        Process("web", 1, (IPv4Address("10.0.0.1"), IPv6Address("fd00:706c:67::1")), "nginx"),
+        Process("curl", 2, (IPv4Address("10.0.0.2"), IPv6Address("fd00:706c:67::2")), "curl\nweb"),
+    ),
+)
+WEB, CURL = IPv4Address("10.0.0.1").packed, IPv4Address("10.0.0.2").packed
+
+
+def clock() -> Iterator[int]:
+    """A millisecond from look to look."""
+    return count(0, 1_000_000)
+
+
+def write_dump(path: Path, complete: bool = True) -> None:
+    """One connection in full, a refused one, and one to nobody."""
+    ticks = clock()
+    writer = DumpWriter.create(path, RUN, START_NS, lambda: next(ticks))
+    connection = writer.connection(4, CURL, 40000, WEB, 80)
+    connection.syn()
+    connection.established()
+    connection.chunk(CLIENT, memoryview(b"GET /\r\n"))
+    connection.chunk(SERVER, memoryview(bytes(range(100))))
+    connection.fin(SERVER)
+    connection.fin(CLIENT)
+    refused = writer.connection(4, CURL, 40001, WEB, 81)
+    refused.syn()
+    refused.refused()
+    nobody = writer.connection(4, CURL, 40002, IPv4Address("10.0.0.9").packed, 80)
+    nobody.syn()
+    nobody.unreachable()
+    writer.fact(ENDED_FACT, **emit_ending(ProcessOutcome("curl", 2, "", exit_code=7)))
+    writer.fact(ENDED_FACT, **emit_ending(ProcessOutcome("web", 1, "", signal=15, ended_by_plg=True)))
+    writer.close(complete)
+
+
+@pytest.fixture
+def dump(tmp_path: Path) -> Path:
+    path = tmp_path / "d.traffic"
+    write_dump(path)
+    return path
+
+
+def show(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    assert main(["show", *map(str, words)]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out
+
+
+def test_processes_and_connections_have_a_line_each(dump: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = show(capsys, dump).splitlines()
+    assert lines[0] == (
+        f"{dump}: complete, 2 processes, 3 connections, recorded 2023-11-14 22:13:20 UTC by plg {__version__}"
+    )
+    assert lines[2:5] == [
+        "process  addresses                 ended                             command",
+        "web      10.0.0.1 fd00:706c:67::1  ended by plg (killed by SIGTERM)  nginx",
+        "curl     10.0.0.2 fd00:706c:67::2  exited 7                          curl\\nweb",
+    ]
+    assert [line.split()[:1] + line.split()[3:] for line in lines[7:]] == [
+        ["0", "curl:40000", "web:80", "7", "100", "closed"],
+        ["1", "curl:40001", "web:81", "0", "0", "refused"],
+        ["2", "curl:40002", "10.0.0.9:80", "0", "0", "unreachable"],
+    ]
+
+
+def test_a_connection_is_told_event_by_event(dump: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = show(capsys, dump, "--conn", 0).splitlines()
+    assert lines[0] == "connection 0: curl:40000 (10.0.0.2:40000) → web:80 (10.0.0.1:80), closed"
+    told = [line.split(maxsplit=1)[1] for line in lines[1:] if not line.startswith("    ")]
+    assert told == ["→ server  syn", "← client  established", "→ server  7 bytes", "← client  100 bytes"] + [
+        "← client  fin",
+        "→ server  fin",
+    ]
+    assert "    00000000  47 45 54 20 2f 0d 0a                             GET /.." in lines
+    assert "    … 36 more bytes" in lines
+    assert sum(line.startswith("    000000") for line in lines) == 1 + 4
+
+
+def test_full_shows_every_byte(dump: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = show(capsys, dump, "--conn", 0, "--full")
+    assert "more bytes" not in out
+    assert "    00000060  60 61 62 63 " in out
+
+
+def test_a_connection_that_is_not_there_is_refused(dump: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in ("3", "-1"):
+        assert main(["show", f"--conn={number}", str(dump)]) == 2
+        assert (
+            capsys.readouterr().err == f"plg: cannot show connection {number}: the dump holds 3 connections\n"
+        )
+
+
+def test_full_without_a_connection_is_refused(dump: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "--full", str(dump)]) == 2
+    assert capsys.readouterr().err == "plg: cannot show whole chunks: --full goes with --conn N\n"
+
+
+def test_json_of_a_dump(dump: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = json.loads(show(capsys, dump, "--json"))
+    assert (told["state"], told["missing"], told["started_ns"]) == ("complete", None, START_NS)
+    assert [process["name"] for process in told["processes"]] == ["web", "curl"]
+    assert (told["processes"][0]["signal"], told["processes"][0]["ended_by_plg"]) == (15, True)
+    assert told["processes"][1]["exit_code"] == 7
+    assert [connection["ending"] for connection in told["connections"]] == [
+        "closed",
+        "refused",
+        "unreachable",
+    ]
+    first = told["connections"][0]
+    assert first["client"] == {
+        "process": "curl",
+        "address": "10.0.0.2",
+        "port": 40000,
+        "bytes": 7,
+        "chunks": 1,
+    }
+    assert first["server"] == {"process": "web", "address": "10.0.0.1", "port": 80, "bytes": 100, "chunks": 1}
+    assert first["opened_ns"] < first["established_ns"] < first["closed_ns"]
+
+
+def test_json_of_a_connection_holds_its_bytes(dump: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = json.loads(show(capsys, dump, "--json", "--conn", 0))
+    assert [event["kind"] for event in told["events"]] == [
+        "syn",
+        "established",
+        "chunk",
+        "chunk",
+        "fin",
+        "fin",
+    ]
+    chunks = [event for event in told["events"] if event["kind"] == "chunk"]
+    assert [(chunk["side"], chunk["length"]) for chunk in chunks] == [("client", 7), ("server", 100)]
+    assert base64.b64decode(chunks[0]["data"]) == b"GET /\r\n"
+
+
+def test_a_torn_dump_is_shown_with_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "torn.traffic"
+    write_dump(path, complete=False)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 3)
+    lines = show(capsys, path).splitlines()
+    assert lines[0].startswith(f"{path}: torn, 2 processes, 3 connections")
+    assert lines[1].startswith("missing: ")
+    assert any(line.startswith("web ") and " unknown " in line for line in lines)
+    assert json.loads(show(capsys, path, "--json"))["state"] == "torn"
+
+
+def test_a_run_without_connections_has_no_table_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "quiet.traffic"
+    DumpWriter.create(path, RUN, START_NS, lambda: 0).close()
+    out = show(capsys, path)
+    assert "0 connections" in out
+    assert "opened" not in out
+    assert json.loads(show(capsys, path, "--json"))["connections"] == []
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no dump at all\n" * 10])
+def test_what_is_no_dump_is_one_line(
+    content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x"
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["show", str(path)]) == 125
+    err = capsys.readouterr().err
+    assert err.startswith("plg: cannot ")
+    assert err.count("\n") == 1
+
+
+def test_a_reader_that_reads_one_line_is_served_quietly(tmp_path: Path) -> None:
+    path = tmp_path / "many.traffic"
+    ticks = clock()
+    writer = DumpWriter.create(path, RUN, START_NS, lambda: next(ticks))
+    for port in range(10_000, 20_000):
+        connection = writer.connection(4, CURL, port, WEB, 80)
+        connection.syn()
+        connection.refused()
+    writer.close()
+    command = [sys.executable, "-m", "netplayground", "show", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as shown:
+        assert shown.stdout is not None and shown.stderr is not None
+        assert shown.stdout.readline().startswith(bytes(path))
+        shown.stdout.close()
+        assert shown.stderr.read() == b""
+        assert shown.wait() == 141
