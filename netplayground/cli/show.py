@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from netplayground.dump.reader import Dump
 
 _PREVIEW = 64
+_INDENT = " " * 16
 _ARROWS = ("→ server", "← client")
 
 
@@ -32,9 +33,10 @@ _ARROWS = ("→ server", "← client")
 @debug_option
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 def command(path: Path, number: int | None, full: bool, as_json: bool) -> None:
-    from netplayground.dump.reader import (
-        open_dump,
-    )  # imported where it is used: plg --record starts without it
+    if full and number is None:
+        raise UsageError("cannot show whole chunks: --full goes with --conn N")
+    # Imported where it is used, as all that is heavy: see main.
+    from netplayground.dump.reader import open_dump
 
     with open_dump(path) as dump:
         if number is None:
@@ -49,9 +51,8 @@ def command(path: Path, number: int | None, full: bool, as_json: bool) -> None:
 
 
 def find_connection(dump: Dump, number: int) -> Connection:
-    for connection in dump.connections:
-        if connection.id == number:
-            return connection
+    if 0 <= number < len(dump.connections):
+        return dump.connections[number]
     there = counted(len(dump.connections), "connection")
     raise UsageError(f"cannot show connection {number}: the dump holds {there}")
 
@@ -148,9 +149,9 @@ def lines_of_connection(dump: Dump, connection: Connection, preview: int | None)
 
 def _chunk_lines(data: bytes, preview: int | None) -> Iterator[str]:
     for line in hex_lines(data[:preview]):
-        yield f"    {line}"
+        yield _INDENT + line
     if preview is not None and len(data) > preview:
-        yield f"    … {counted(len(data) - preview, 'more byte')}"
+        yield f"{_INDENT}… {counted(len(data) - preview, 'more byte')}"
 
 
 # For programs
@@ -160,7 +161,7 @@ def json_of_dump(dump: Dump) -> Iterator[str]:
     head = {
         "version": dump.run.version,
         "state": dump.state.value,
-        "missing": dump.missing,
+        "missing": dump.missing or None,
         "started_ns": dump.run.started_ns,
         "subnets": list(dump.run.subnets),
         "options": dict(dump.run.options),
@@ -176,7 +177,9 @@ def json_of_connection(dump: Dump, connection: Connection) -> Iterator[str]:
     return _json_with_rows(_json_of_connection(connection), "events", events)
 
 
-def _json_with_rows(head: dict[str, object], name: str, rows: Iterable[dict[str, object]]) -> Iterator[str]:
+def _json_with_rows(
+    head: Mapping[str, object], name: str, rows: Iterable[dict[str, object]]
+) -> Iterator[str]:
     """One JSON object, whose last member is an array with a row a line."""
     yield f"{json.dumps(head)[:-1]}, {json.dumps(name)}: ["
     rest = iter(rows)

@@ -91,20 +91,25 @@ def test_processes_and_connections_have_a_line_each(dump: Path, capsys: pytest.C
 def test_a_connection_is_told_event_by_event(dump: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = show(capsys, dump, "--conn", 0).splitlines()
     assert lines[0] == "connection 0: curl:40000 (10.0.0.2:40000) → web:80 (10.0.0.1:80), closed"
-    told = [line.split(maxsplit=1)[1] for line in lines[1:] if not line.startswith("    ")]
-    assert told == ["→ server  syn", "← client  established", "→ server  7 bytes", "← client  100 bytes"] + [
+    told = [line.split(maxsplit=1)[1] for line in lines[1:] if "→" in line or "←" in line]
+    assert told == [
+        "→ server  syn",
+        "← client  established",
+        "→ server  7 bytes",
+        "← client  100 bytes",
         "← client  fin",
         "→ server  fin",
     ]
-    assert "    00000000  47 45 54 20 2f 0d 0a                             GET /.." in lines
-    assert "    … 36 more bytes" in lines
-    assert sum(line.startswith("    000000") for line in lines) == 1 + 4
+    hexed = [line.strip() for line in lines if line.strip().startswith("000000")]
+    assert hexed[0] == "00000000  47 45 54 20 2f 0d 0a                             GET /.."
+    assert len(hexed) == 1 + 4
+    assert lines[-3].strip() == "… 36 more bytes"
 
 
 def test_full_shows_every_byte(dump: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = show(capsys, dump, "--conn", 0, "--full")
     assert "more bytes" not in out
-    assert "    00000060  60 61 62 63 " in out
+    assert "\n                00000060  60 61 62 63 " in out
 
 
 def test_a_connection_that_is_not_there_is_refused(dump: Path, capsys: pytest.CaptureFixture[str]) -> None:
