@@ -200,7 +200,11 @@ def _exited(status: int) -> ProcessExited:
 def _receive_with_descriptors(channel: socket.socket, most: int) -> tuple[protocol.Message | None, list[int]]:
     descriptors = array.array("i")
     space = socket.CMSG_LEN(most * descriptors.itemsize)
-    data, ancillary, _, _ = channel.recvmsg(_LARGEST, space, socket.MSG_CMSG_CLOEXEC)
+    try:
+        data, ancillary, _, _ = channel.recvmsg(_LARGEST, space, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        # The other end went with something of ours unread.
+        return None, []
     for level, kind, content in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])

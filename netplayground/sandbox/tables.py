@@ -63,6 +63,6 @@ def parse_unix_listeners(text: str) -> set[str]:
 
 def may_list_more(text: str) -> bool:
     """Whether the listeners of a TCP table may go on behind this beginning of it: they come first in it."""
-    *_, last = text.splitlines()
-    fields = last.split()
+    lines = text.splitlines()
+    fields = lines[-1].split() if lines else []
     return len(fields) < 4 or fields[3] in (_LISTEN, "st")

@@ -50,13 +50,12 @@ def test_missing_tun_device(by_root: bool) -> None:
     assert error.startswith("SandboxError: cannot open /dev/net/tun: No such file or directory; ")
 
 
-def test_tun_device_closed_to_the_user(by_root: bool) -> None:
-    if by_root:
-        pytest.skip("root opens it all the same")
+def test_tun_device_closed_to_the_user() -> None:
+    needs_root()
+    needs_tun()
     error = error_of(play("echo ran", by_root=False, prefix=TUN_CLOSED))
-    assert (
-        error == "SandboxError: cannot open /dev/net/tun: Permission denied; as root: chmod 666 /dev/net/tun"
-    )
+    assert error.startswith("SandboxError: cannot open /dev/net/tun: Permission denied; ")
+    assert error.endswith("as root: chmod 666 /dev/net/tun")
 
 
 def test_tun_device_without_its_module(by_root: bool) -> None:
