@@ -1,14 +1,13 @@
 """The pcapng blocks of a dump (draft-ietf-opsawg-pcapng), as octets.
 
-One big-endian section, so that a block's header and the network headers inside it are packed by one call. Order of
-a dump:
+One big-endian section, so that a block's header and the network headers inside it are packed by one call.
+Order of a dump:
 
-    section header      its comment says format, state and plg version, at a fixed width: the state is rewritten in place
-    interface           one, LINKTYPE_RAW, snap length 0, nanoseconds
-    name resolution     the processes' names
-    custom "run"        the run header; these four are written by one call
-    packets, customs    in the order of the run; pages of the index stand between them
-    footer              after an orderly end only (see `index`)
+    section header      its comment says format, state and plg version, at a fixed width: the state is
+    rewritten in place interface           one, LINKTYPE_RAW, snap length 0, nanoseconds name resolution
+    the processes' names custom "run"        the run header; these four are written by one call packets,
+    customs    in the order of the run; pages of the index stand between them footer              after an
+    orderly end only (see `index`)
 
 Custom blocks have enterprise number 32473 (RFC 5612) and begin with four octets that say what they are.
 """
@@ -18,6 +17,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 
 from netplayground.dump.model import Process, RunHeader
 
@@ -57,7 +57,9 @@ _MARK = b"net playground dump, format "
 _COMMENT_LENGTH = 96
 COMMENT_AT = 28
 """Where the section header's comment begins."""
-_WORDS = struct.Struct(">II")
+STATE_AT = COMMENT_AT + len(_MARK) + 5
+_VERSION_AT = len(_MARK) + 5 + 8 + 6
+WORDS = struct.Struct(">II")
 
 
 def padded(data: bytes, fill: bytes = b"\0") -> bytes:
@@ -69,7 +71,12 @@ def emit_block(kind: int, body: bytes) -> bytes:
     """Give a block around `body`, which is a number of whole words."""
     length = LEAST + len(body)
     assert length % 4 == 0 and length <= MOST, length
-    return _WORDS.pack(kind, length) + body + length.to_bytes(4, "big")
+    return WORDS.pack(kind, length) + body + length.to_bytes(4, "big")
+
+
+def emit_custom_header(what: bytes, length: int) -> bytes:
+    """Give the first sixteen octets of a custom block of ours."""
+    return WORDS.pack(CUSTOM, length) + ENTERPRISE.to_bytes(4, "big") + what
 
 
 def emit_custom(what: bytes, body: bytes) -> bytes:
@@ -83,7 +90,7 @@ def _option(code: int, value: bytes) -> bytes:
 
 def comment(state: bytes, version: str) -> bytes:
     """Give the section header's comment, which has the same length whatever it says."""
-    text = _MARK + b"%03d, " % FORMAT + state + b", plg " + version.encode("ascii", "replace")[:40]
+    text = _MARK + b"%03d, " % FORMAT + state + b", plg " + version.encode("ascii", "replace")[:40].rstrip()
     return text.ljust(_COMMENT_LENGTH)
 
 
@@ -93,6 +100,31 @@ def emit_section(state: bytes, version: str) -> bytes:
     block = emit_block(SECTION, body)
     assert len(block) == SECTION_LENGTH
     return block
+
+
+def parse_section(block: bytes) -> tuple[bytes, str]:
+    """Give state and plg version from a dump's first block; ValueError, with the reason, if it is not a
+    dump's.
+
+    Only what tells a dump from other files is looked at here.
+    """
+    if not block:
+        raise ValueError("the file is empty")
+    text = block[COMMENT_AT : COMMENT_AT + _COMMENT_LENGTH]
+    number, state, rest = (
+        text[len(_MARK) : len(_MARK) + 3],
+        text[STATE_AT - COMMENT_AT :][:8],
+        text[_VERSION_AT:],
+    )
+    if not block.startswith(SECTION.to_bytes(4, "big")):
+        raise ValueError("not a dump")
+    if len(block) < SECTION_LENGTH:
+        raise ValueError(f"cut off at byte {len(block)}, nothing whole is left")
+    if not text.startswith(_MARK) or not number.isdigit():
+        raise ValueError("a pcapng file, but not one that plg has written")
+    if int(number) != FORMAT:
+        raise ValueError(f"a dump of format {int(number)}, this plg reads format {FORMAT}")
+    return state, rest.rstrip(b" ").decode("ascii", "replace")
 
 
 def emit_interface() -> bytes:
@@ -122,6 +154,21 @@ def emit_fact(kind: str, time_ns: int, fields: Mapping[str, object]) -> bytes:
     return emit_custom(FACT, padded(text.encode("ascii"), b" "))
 
 
+def parse_fact(body: bytes) -> dict[str, object]:
+    """Read a fact's JSON, which names its kind and its time; ValueError if it is anything else."""
+    try:
+        fields = json.loads(body)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(fields, dict) or not isinstance(fields.get("kind"), str):
+        raise ValueError("no kind in it")
+    if type(fields.get("time")) is not int:
+        raise ValueError("no time in it")
+    if "connection" in fields and type(fields["connection"]) is not int:
+        raise ValueError("a connection that is no number")
+    return fields
+
+
 def emit_run(run: RunHeader, time_ns: int) -> bytes:
     """Give the run header."""
     processes = [
@@ -145,3 +192,32 @@ def emit_opening(run: RunHeader, time_ns: int) -> bytes:
         + emit_names(run.processes)
         + emit_run(run, time_ns)
     )
+
+
+def parse_run(fields: Mapping[str, object]) -> RunHeader:
+    """Read the run header from its fact; ValueError if something in it is not what it should be."""
+    processes, subnets, options = fields.get("processes"), fields.get("subnets"), fields.get("options")
+    version, started = fields.get("version"), fields.get("time")
+    if not (isinstance(processes, list) and isinstance(subnets, list) and isinstance(options, dict)):
+        raise ValueError("a run header without processes, subnets or options")
+    if not isinstance(version, str) or not isinstance(started, int):
+        raise ValueError("a run header without version or time")
+    return RunHeader(
+        subnets=tuple(map(str, subnets)),
+        processes=tuple(map(_parse_process, processes)),
+        options=options,
+        version=version,
+        started_ns=started,
+    )
+
+
+def _parse_process(value: object) -> Process:
+    if not isinstance(value, dict):
+        raise ValueError("a process that is no object")
+    name, position, command = value.get("name"), value.get("position"), value.get("command")
+    addresses = value.get("addresses")
+    if not (isinstance(name, str) and type(position) is int and isinstance(command, str)):
+        raise ValueError("a process without name, position or command")
+    if not isinstance(addresses, list):
+        raise ValueError("a process without addresses")
+    return Process(name, position, tuple(ip_address(str(address)) for address in addresses), command)

@@ -1,8 +1,9 @@
 """The writer of one connection's events: the hot path of recording.
 
-A connection is told as the TCP segments that tell it. `_next` holds each side's next sequence number, uncut (it
-counts on past 2**32); `_acked` what of it the other side has acknowledged. Every segment acknowledges all that the
-other side has said; a one-way stream gets an acknowledgement of its own before 16 MiB are outstanding.
+A connection is told as the TCP segments that tell it. `_next` holds each side's next sequence number, uncut
+(it counts on past 2**32); `_acked` what of it the other side has acknowledged. Every segment acknowledges all
+that the other side has said; a one-way stream gets an acknowledgement of its own before 16 MiB are
+outstanding.
 
     syn ─ established ─ chunk … ─ fin(one side) ─ chunk … ─ fin(other side)     closed
      │         └────────── rst(side)                                            reset by that side
@@ -10,8 +11,9 @@ other side has said; a one-way stream gets an acknowledgement of its own before 
 
 After its ending a connection is over: a further `fin` or `rst` says nothing new and is not written.
 
-`chunk` packs header, payload and trailer of a small chunk into the output's buffer and makes one write; a larger
-one leaves its payload where it is and makes one writev. Both, and `splice_chunk`, write the same octets.
+`chunk` packs header, payload and trailer of a small chunk into the output's buffer and makes one write; a
+larger one leaves its payload where it is and makes one writev. Both, and `splice_chunk`, write the same
+octets.
 """
 
 from __future__ import annotations
@@ -76,7 +78,7 @@ class ConnectionWriter:
         self.id = -1
         self.ending: Ending | None = None
 
-    # -- how it begins ---------------------------------------------------------------------------------------------
+    # -- how it begins -----------------------------------------------------------------------------
 
     def syn(self) -> None:
         """The client asks for the connection."""
@@ -129,10 +131,11 @@ class ConnectionWriter:
         at = self._bare(CLIENT, self._next[CLIENT], 0, segments.RST_ALONE, now)
         self._finish(Ending.ABORTED, now, at)
 
-    # -- what is said ----------------------------------------------------------------------------------------------
+    # -- what is said ------------------------------------------------------------------------------
 
     def chunk(self, side: int, view: memoryview) -> int:
-        """`side` has said these bytes; they are in the file when this returns, from the offset that it gives on."""
+        """`side` has said these bytes; they are in the file when this returns, from the offset that it gives
+        on."""
         assert self.ending is None, "nothing is said after the end"
         length = len(view)
         assert length <= CHUNK_MOST, "a chunk is one writev"
@@ -156,7 +159,8 @@ class ConnectionWriter:
         return position
 
     def extents(self, offset: int, skip: int, length: int) -> list[tuple[int, int]]:
-        """Say where in the file, as (offset, length), a chunk that begins at `offset` lies, but for its first `skip` bytes."""
+        """Say where in the file, as (offset, length), a chunk that begins at `offset` lies, but for its first
+        `skip` bytes."""
         stride = SEGMENT_MOST + TRAILERS[SEGMENT_MOST & 3].size + self._overhead - 4
         found = []
         for segment in range(skip // SEGMENT_MOST, -(-length // SEGMENT_MOST)):
@@ -166,10 +170,11 @@ class ConnectionWriter:
         return found
 
     def splice_chunk(self, side: int, pipe_fd: int, length: int, extents: list[tuple[int, int]]) -> None:
-        """`side` has said the `length` bytes that are all of what a kernel pipe holds; they are moved to the file.
+        """`side` has said the `length` bytes that are all of what a kernel pipe holds; they are moved to the
+        file.
 
-        Where they went is appended to `extents`, as offset and length. The pipe is empty afterwards, also when this
-        raises.
+        Where they went is appended to `extents`, as offset and length. The pipe is empty afterwards, also
+        when this raises.
         """
         assert self.ending is None, "nothing is said after the end"
         now = self._out.now()
@@ -202,7 +207,7 @@ class ConnectionWriter:
         """Tell what no packet can tell about this connection."""
         self._fact(kind, self._out.now(), fields)
 
-    # -- for the ledger --------------------------------------------------------------------------------------------
+    # -- for the ledger ----------------------------------------------------------------------------
 
     def byte_counts(self) -> tuple[int, int]:
         """Give how much each side has said."""
@@ -212,11 +217,19 @@ class ConnectionWriter:
         """Give the connection's record for the index."""
         ends = self._tuple
         code = ENDING_CODE[self.ending or Ending.OPEN]
-        who = (self.id, 4 if self._is_v4 else 6, code, ends.client_port, ends.server_port, ends.client, ends.server)
+        who = (
+            self.id,
+            4 if self._is_v4 else 6,
+            code,
+            ends.client_port,
+            ends.server_port,
+            ends.client,
+            ends.server,
+        )
         times = (self._opened_ns, self._established_ns, closed_ns)
         return RECORD.pack(*who, *times, *self.byte_counts(), *self._chunks, self._first, last)
 
-    # -- packets ---------------------------------------------------------------------------------------------------
+    # -- packets -----------------------------------------------------------------------------------
 
     def _pack(
         self, buffer: bytearray, at: int, side: int, sequence: int, ack: int, tail: int, length: int, now: int
@@ -240,7 +253,9 @@ class ConnectionWriter:
         )  # fmt: skip
         return at + 88
 
-    def _data_header(self, buffer: bytearray, at: int, position: int, side: int, length: int, now: int) -> int:
+    def _data_header(
+        self, buffer: bytearray, at: int, position: int, side: int, length: int, now: int
+    ) -> int:
         """Pack a data segment's headers and count it; its block will begin at `position` in the file."""
         sequences = self._next
         sequence = sequences[side]
@@ -253,7 +268,14 @@ class ConnectionWriter:
         return self._pack(buffer, at, side, sequence, ack, segments.DATA, length, now)
 
     def _bare(
-        self, side: int, sequence: int, ack: int, tail: int, now: int, options: bytes = b"", logged: bool = True
+        self,
+        side: int,
+        sequence: int,
+        ack: int,
+        tail: int,
+        now: int,
+        options: bytes = b"",
+        logged: bool = True,
     ) -> int:
         """Put a segment without payload into the buffer; give where its block will begin in the file."""
         out = self._out
@@ -262,7 +284,8 @@ class ConnectionWriter:
         at, position, length = out.fill, out.offset + out.fill, len(options)
         if logged:
             self._ledger.log(self.id, position)
-        # The data offset says that these octets are options: to the header's other fields they are as payload.
+        # The data offset says that these octets are options: to the header's other fields they are as
+        # payload.
         end = self._pack(out.buffer, at, side, sequence, ack, tail, length, now)
         out.buffer[end : end + length] = options
         TRAILERS[0].pack_into(out.buffer, end + length, length + self._overhead)
@@ -283,8 +306,8 @@ class ConnectionWriter:
             self._acknowledge(side, now)
 
     def _gather(self, side: int, view: memoryview, now: int) -> int:
-        """Write a batch of segments whose payload stays where it is, what waits in the buffer before them; give the
-        offset of the first payload."""
+        """Write a batch of segments whose payload stays where it is, what waits in the buffer before them;
+        give the offset of the first payload."""
         out, length = self._out, len(view)
         self._begin_batch(side, length, now)
         pieces: list[View] = []
@@ -301,7 +324,8 @@ class ConnectionWriter:
         return begin
 
     def _splice(self, side: int, pipe: int, length: int, now: int, extents: list[tuple[int, int]]) -> None:
-        """Write a batch of segments whose payload comes from a kernel pipe: one write, one splice a segment."""
+        """Write a batch of segments whose payload comes from a kernel pipe: one write, one splice a
+        segment."""
         out = self._out
         self._begin_batch(side, length, now)
         at, position = out.fill, out.offset
@@ -320,7 +344,8 @@ class ConnectionWriter:
         out.advance(position + at - out.offset)
 
     def _trailer(self, at: int, length: int) -> int:
-        """Pack padding and block length after a payload of `length` octets; give where the next block goes."""
+        """Pack padding and block length after a payload of `length` octets; give where the next block
+        goes."""
         trailer = TRAILERS[length & 3]
         trailer.pack_into(self._out.buffer, at, (length + 3 & ~3) + self._overhead)
         return at + trailer.size

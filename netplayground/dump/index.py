@@ -1,7 +1,7 @@
 """The index of a dump: what its pages, its directory and its footer hold, as octets.
 
-While a run is recorded, the index stays small in memory however long the run lasts, because it goes into the file
-in pages, each a custom block between the packets:
+While a run is recorded, the index stays small in memory however long the run lasts, because it goes into the
+file in pages, each a custom block between the packets:
 
     event page        "plgE": for every event, in file order, whose it is and where its block begins
     connection page   "plgC": one record of fixed length for each connection that has ended
@@ -13,8 +13,9 @@ and, at an orderly end, a tail:
     directory         "plgD": where the pages are and what they span; more than one only in a giant dump
     footer            "plgF": totals, where the tail begins, where the directories are, CRC-32 of the tail
 
-The CRC-32 of MiBs cover every octet before the tail, with the section header read as *complete*; the footer's own
-covers the tail up to itself. The file's last four octets are the footer's length, as in every pcapng block.
+The CRC-32 of MiBs cover every octet before the tail, with the section header read as *complete*; the footer's
+own covers the tail up to itself. The file's last four octets are the footer's length, as in every pcapng
+block.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ ENDINGS = tuple(Ending)
 ENDING_CODE = {ending: code for code, ending in enumerate(ENDINGS)}
 
 RECORD = struct.Struct(">IBBHHxx16s16s9Q")
-"""Connection id, family, ending, ports, addresses (an IPv4 one in the first four of its 16 octets), then opened,
-established, closed (0: never), bytes, chunks (client's, server's), first and last block."""
+"""Connection id, family, ending, ports, addresses (an IPv4 one in the first four of its 16 octets), then
+opened, established, closed (0: never), bytes, chunks (client's, server's), first and last block."""
 ENTRY = struct.Struct(">QI4sIIIQQ")
 _EVENT_HEAD = struct.Struct(">QII")
 _FOOTER = struct.Struct(">8QI")
@@ -60,8 +61,8 @@ _SWAP = sys.byteorder == "little"
 class Entry:
     """One page in the directory: where, what, how much, and the span of what it holds.
 
-    The span is that of file offsets in an event page, of connection ids in a connection page, of MiB numbers in a sum
-    page. `facts` counts those among an event page's events that are facts.
+    The span is that of file offsets in an event page, of connection ids in a connection page, of MiB numbers
+    in a sum page. `facts` counts those among an event page's events that are facts.
     """
 
     offset: int

@@ -1,7 +1,8 @@
 """What the index will need, gathered while a run is recorded, and written into the file a page at a time.
 
-`turn_pages` is called once a MiB of file, at a moment when nothing waits in the output's buffer. A MiB holds at
-most 14,563 events (a block has 72 octets or more), so an event page turned above half its size never overflows.
+`turn_pages` is called once a MiB of file, at a moment when nothing waits in the output's buffer. A MiB holds
+at most 14,563 events (a block has 72 octets or more), so an event page turned above half its size never
+overflows.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from netplayground.dump.output import Output
 from netplayground.dump.sums import Sums
 
 _SEQUENCE_STEP = 0x9E3779B1
-"""Odd, so that no initial sequence number comes again before 2**32 of them; large, so that two connections of one
-port pair are far apart and nobody takes the second one's segments for the first one's again."""
+"""Odd, so that no initial sequence number comes again before 2**32 of them; large, so that two connections of
+one port pair are far apart and nobody takes the second one's segments for the first one's again."""
 
 
 class OpenConnection(Protocol):
@@ -93,7 +94,10 @@ class Ledger:
     def turn_pages(self, out: Output, last: bool = False) -> None:
         """Write the pages that are full, or all of them."""
         self.sums.advance(out.fd, out.offset)
-        if len(self.events.ids) > (0 if last else EVENTS_MOST // 2) or out.offset - self.events.base > EVENTS_SPAN:
+        if (
+            len(self.events.ids) > (0 if last else EVENTS_MOST // 2)
+            or out.offset - self.events.base > EVENTS_SPAN
+        ):
             self._turn_events(out)
         while len(self._record_ids) > (0 if last else RECORDS_MOST // 2):
             self._turn_records(out)
@@ -118,20 +122,26 @@ class Ledger:
         self.entries.clear()
         return block, count
 
-    def enter(self, what: bytes, offset: int, page: bytes, count: int, facts: int, first: int, last: int) -> None:
+    def enter(
+        self, what: bytes, offset: int, page: bytes, count: int, facts: int, first: int, last: int
+    ) -> None:
         """Put a page into the directory."""
         self.entries.append(
             emit_entry(Entry(offset, len(page), what, zlib.crc32(page), count, facts, first, last))
         )
 
-    def _page(self, out: Output, what: bytes, page: bytes, count: int, facts: int, first: int, last: int) -> None:
+    def _page(
+        self, out: Output, what: bytes, page: bytes, count: int, facts: int, first: int, last: int
+    ) -> None:
         self.enter(what, out.place(len(page)), page, count, facts, first, last)
         out.append(page)
 
     def _turn_events(self, out: Output) -> None:
         log, facts = self.events, self._facts_in_page
         page, count = emit_event_page(log), len(log.ids)
-        first, last = (log.base + log.offsets[0], log.base + log.offsets[-1]) if count else (log.base, log.base)
+        first, last = (
+            (log.base + log.offsets[0], log.base + log.offsets[-1]) if count else (log.base, log.base)
+        )
         self.event_count += count
         self.fact_count += facts
         self._facts_in_page = 0

@@ -124,3 +124,14 @@ class Fact:
     time_ns: int
     connection: int | None
     fields: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a whole dump comes to; facts are among the events; `bytes` is (said by clients, said by
+    servers)."""
+
+    connections: int
+    events: int
+    facts: int
+    bytes: tuple[int, int]

@@ -1,11 +1,11 @@
 """The file being written: a buffer, the end of the file, and what happens when a write fails.
 
-Blocks are packed straight into `buffer` from `fill` on. `commit(end)` writes it out; `offset` is the file offset of
-the buffer's first octet and, between two calls, always the end of a whole block. What fails is cut back to there,
-so that the file stays readable; after that every write raises the same error again.
+Blocks are packed straight into `buffer` from `fill` on. `commit(end)` writes it out; `offset` is the file
+offset of the buffer's first octet and, between two calls, always the end of a whole block. What fails is cut
+back to there, so that the file stays readable; after that every write raises the same error again.
 
-This is the hot path: `ConnectionWriter` uses the attributes as they are, and nothing is allocated a chunk but what
-the kernel call needs.
+This is the hot path: `ConnectionWriter` uses the attributes as they are, and nothing is allocated a chunk but
+what the kernel call needs.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ class Output:
         self.advance(length)
 
     def write_part(self, end: int, pipe: int) -> None:
-        """Write the buffer's first `end` octets, which end within a block; `advance` follows when it is whole.
+        """Write the buffer's first `end` octets, which end within a block; `advance` follows when it is
+        whole.
 
         A failure empties `pipe`, from which the block's payload comes.
         """
@@ -148,7 +149,8 @@ class Output:
                 self.fail(error)
 
     def fail(self, error: OSError) -> NoReturn:
-        """Cut the file back to its last whole block and write no more; the descriptor stays good for reading."""
+        """Cut the file back to its last whole block and write no more; the descriptor stays good for
+        reading."""
         if self.failure is None:
             self.failure = f"cannot write {self.path}: {error.strerror}"
             self._writable = -1

@@ -1,11 +1,12 @@
 """The packets of a recorded connection, packed together with their block's header in one call.
 
-A segment's block is: the enhanced packet block's header, an IP header, a TCP header, payload, padding, the block's
-length. Only time, lengths, sequence numbers and flags differ from one to the next; all else is a constant of the
-connection. The IPv4 header's checksum is that of the constant part plus the length; the TCP checksum is 0.
+A segment's block is: the enhanced packet block's header, an IP header, a TCP header, payload, padding, the
+block's length. Only time, lengths, sequence numbers and flags differ from one to the next; all else is a
+constant of the connection. The IPv4 header's checksum is that of the constant part plus the length; the TCP
+checksum is 0.
 
-Identification (IPv4) or flow label (IPv6) hold the connection id's low bits: where a tuple is used again before its
-last event was seen, a reader can still tell whose a packet is.
+Identification (IPv4) or flow label (IPv6) hold the connection id's low bits: where a tuple is used again
+before its last event was seen, a reader can still tell whose a packet is.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ V4_HEADERS = ip.IPV4_HEADER + tcp.HEADER_LENGTH
 V6_HEADERS = ip.IPV6_HEADER + tcp.HEADER_LENGTH
 
 SEGMENT_MOST = 65495
-"""The payload of the longest IPv4 packet with these headers; IPv6 takes the same, so that a dump is cut alike."""
+"""The payload of the longest IPv4 packet with these headers; IPv6 takes the same, so that a dump is cut
+alike."""
 
 V4_ID_MASK = 0xFFFF
 V6_ID_MASK = 0xFFFFF
@@ -46,8 +48,8 @@ SYN = _tail(tcp.SYN, _OPTIONS)
 SYN_ACK = _tail(tcp.SYN | tcp.ACK, _OPTIONS)
 
 SYN_OPTIONS = struct.pack(">BBHBBBB", 2, 4, SEGMENT_MOST, 1, 3, 3, 14)
-"""Maximum segment size, and the greatest window scale (RFC 7323, 2.3): with it no stream ever fills the window, and
-tools that check windows find nothing to say."""
+"""Maximum segment size, and the greatest window scale (RFC 7323, 2.3): with it no stream ever fills the
+window, and tools that check windows find nothing to say."""
 
 TRAILERS = tuple(struct.Struct(">" + "x" * pad + "I") for pad in (0, 3, 2, 1))
 """Padding and block length, by the payload's length modulo 4 (the headers are whole words)."""
@@ -74,7 +76,8 @@ class Tuple:
 
 
 def v4_constants(identification: int, ends: Tuple) -> tuple[bytes, int]:
-    """Give what stands between an IPv4 header's length and checksum, and the sum of the header without its length."""
+    """Give what stands between an IPv4 header's length and checksum, and the sum of the header without its
+    length."""
     middle = struct.pack(">HHBB", identification & V4_ID_MASK, 0x4000, ip.HOP_LIMIT, ip.TCP)
     return middle, partial_sum(b"\x45\0" + middle + ends.client + ends.server)
 

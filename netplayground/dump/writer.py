@@ -1,7 +1,8 @@
-"""The writer of a dump: opens and locks the file, tells the run's facts, hands out connections, writes the index.
+"""The writer of a dump: opens and locks the file, tells the run's facts, hands out connections, writes the
+index.
 
-A dump is *open* from its first block on and rewritten as *complete* at the very end, after the index. Whatever ends
-the writer before that leaves a torn dump, every whole block of which can be read.
+A dump is *open* from its first block on and rewritten as *complete* at the very end, after the index.
+Whatever ends the writer before that leaves a torn dump, every whole block of which can be read.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _FIRST_SEQUENCE = 0x10000000
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class Written:
     """Connections, how many of them ended how, and the bytes that (clients, servers) said."""
 
     connections: int
@@ -58,7 +59,8 @@ class DumpWriter:
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         first_sequence: int = _FIRST_SEQUENCE,
     ) -> DumpWriter:
-        """Replace `path` by a dump of `run` that begins now, at `wall_ns`; readable by its owner alone, and locked."""
+        """Replace `path` by a dump of `run` that begins now, at `wall_ns`; readable by its owner alone, and
+        locked."""
         fd, is_new = _open_locked(path)
         out = Output(path, fd, wall_ns, monotonic_ns)
         try:
@@ -80,11 +82,12 @@ class DumpWriter:
         return self._out.end
 
     @property
-    def totals(self) -> Totals:
-        """What has been written; the bytes are those of connections that are over, of all of them after `close`."""
+    def totals(self) -> Written:
+        """What has been written; the bytes are those of connections that are over, of all of them after
+        `close`."""
         ledger = self._ledger
         client, server = ledger.byte_counts
-        return Totals(ledger.connection_count, Counter(ledger.endings), (client, server))
+        return Written(ledger.connection_count, Counter(ledger.endings), (client, server))
 
     def fileno(self) -> int:
         """The file's descriptor, good for reading what was written."""
@@ -220,7 +223,8 @@ def _open_locked(path: Path) -> tuple[int, bool]:
 def _prepare(path: Path, fd: int) -> None:
     try:
         os.fchmod(fd, 0o600)
-        # ext4 writes a file that was ever cut to nothing back to the disk when it is closed: half a second a GiB.
+        # ext4 writes a file that was ever cut to nothing back to the disk when it is closed: half a second a
+        # GiB.
         if os.fstat(fd).st_size:
             os.ftruncate(fd, 0)
     except OSError as error:

@@ -8,8 +8,8 @@ Octets = bytes | bytearray | memoryview
 def partial_sum(data: Octets) -> int:
     """Sum `data` as 16-bit big-endian words; add such sums together and hand them to `internet_checksum`.
 
-    2**16 is 1 modulo 65535, so one remainder of the whole number is the folded ones' complement sum (RFC 1071,
-    section 2). A loop over words would be thirty times slower.
+    2**16 is 1 modulo 65535, so one remainder of the whole number is the folded ones' complement sum (RFC
+    1071, section 2). A loop over words would be thirty times slower.
     """
     number = int.from_bytes(data, "big")
     if len(data) & 1:
@@ -24,5 +24,6 @@ def internet_checksum(data: Octets, start: int = 0) -> int:
 
 
 def pseudo_header_sum(source: Octets, destination: Octets, protocol: int, length: int) -> int:
-    """Sum the pseudo-header of IPv4 (RFC 9293, 3.1) or IPv6 (RFC 8200, 8.1); the two differ in no word's value."""
+    """Sum the pseudo-header of IPv4 (RFC 9293, 3.1) or IPv6 (RFC 8200, 8.1); the two differ in no word's
+    value."""
     return partial_sum(source) + partial_sum(destination) + protocol + (length >> 16) + (length & 0xFFFF)

@@ -20,8 +20,8 @@ _LAYOUT = struct.Struct(">BBHI")
 def emit_unreachable(ip_packet: Octets) -> bytes:
     """Give the error that tells the sender of `ip_packet` that no host has its destination address.
 
-    It comes from that address itself: there is no router between. The packet is quoted as it is; its own checksum
-    may be one that the kernel left unfinished.
+    It comes from that address itself: there is no router between. The packet is quoted as it is; its own
+    checksum may be one that the kernel left unfinished.
     """
     packet = ip.parse_packet(ip_packet)
     four = packet.version == 4

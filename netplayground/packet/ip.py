@@ -1,4 +1,5 @@
-"""IPv4 (RFC 791) and IPv6 (RFC 8200) packets: one value for both, so that callers need not know the version."""
+"""IPv4 (RFC 791) and IPv6 (RFC 8200) packets: one value for both, so that callers need not know the
+version."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ _V6 = struct.Struct(">IHBB16s16s")
 
 @dataclass(frozen=True, slots=True)
 class IpPacket:
-    """One IP packet; `payload` begins after every header, extension headers included, and may be cut by `data`."""
+    """One IP packet; `payload` begins after every header, extension headers included, and may be cut by
+    `data`."""
 
     version: int
     source: bytes
@@ -46,7 +48,9 @@ def parse_packet(data: Octets) -> IpPacket:
         return _parse_v4(view)
     if version == 6:
         return _parse_v6(view)
-    raise MalformedPacket(f"IP version {version}, 4 or 6 expected" if len(view) else "no octets in the packet")
+    raise MalformedPacket(
+        f"IP version {version}, 4 or 6 expected" if len(view) else "no octets in the packet"
+    )
 
 
 def _parse_v4(view: memoryview) -> IpPacket:
@@ -110,7 +114,8 @@ def _skip_extensions(view: memoryview, protocol: int) -> tuple[int, int, int, in
 
 
 def emit_header(source: bytes, destination: bytes, protocol: int, length: int) -> bytes:
-    """Give the header of an unfragmented packet whose payload has `length` octets; the addresses say the version."""
+    """Give the header of an unfragmented packet whose payload has `length` octets; the addresses say the
+    version."""
     if len(source) == 16:
         return _V6.pack(6 << 28, length, protocol, HOP_LIMIT, source, destination)
     fields = (0x45, 0, IPV4_HEADER + length, 0, 0x4000, HOP_LIMIT, protocol)

@@ -54,7 +54,9 @@ def emit_reset_to_syn(ip_packet: Octets) -> bytes:
     """Give the packet by which a host without a listener answers `ip_packet` (RFC 9293, 3.10.7.1)."""
     packet = ip.parse_packet(ip_packet)
     if packet.protocol != ip.TCP or packet.fragment_offset:
-        raise MalformedPacket(f"protocol {packet.protocol} at offset {packet.fragment_offset}, TCP at 0 expected")
+        raise MalformedPacket(
+            f"protocol {packet.protocol} at offset {packet.fragment_offset}, TCP at 0 expected"
+        )
     segment = parse_segment(packet.payload)
     if segment.flags & ACK:
         sequence, ack, flags = segment.acknowledgement, 0, RST
