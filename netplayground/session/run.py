@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv6Address
+from select import EPOLLIN
 
 from netplayground.dump.model import Process, RunHeader
 from netplayground.dump.writer import DumpWriter, check_writable
@@ -86,7 +87,7 @@ class Recording:
         self._narrate = narrate
         self._sandbox = sandbox
         self._writer = writer
-        self._loop = Loop(before_wait=writer.flush)
+        self._loop = Loop(before_wait=self._before_wait)
         self._links = [
             Link(planned.name, process.tun_fd, _own_addresses(planned, proxy.has_ipv6))
             for planned, process in zip(plan.processes, sandbox.processes, strict=True)
@@ -97,8 +98,9 @@ class Recording:
             narrate(f"room for {room:,} connections at once: the limit on open files allows no more (ulimit -Hn)")
         by_address = links_by_address(self._links)
         self._recorder = Recorder(writer, by_address, narrate if plan.verbosity else None)
+        self._workspace = Workspace(self._loop, writer.fileno())
         self._connector = Connector(
-            Workspace(self._loop, writer.fileno()),
+            self._workspace,
             self._proxy_link,
             by_address,
             self._recorder.new_connection,
@@ -143,6 +145,13 @@ class Recording:
     def close(self) -> None:
         """Let go of the loop; descriptors of the others stay theirs."""
         self._loop.close()
+
+    def _before_wait(self) -> None:
+        if self._workspace.has_sent:
+            # Our kernel has packets for the processes now: epoll would only tell us so.
+            self._workspace.has_sent = False
+            self._router.read_proxy(EPOLLIN)
+        self._writer.flush()
 
     # Why a run ends.
 

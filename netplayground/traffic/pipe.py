@@ -63,12 +63,13 @@ class PipeListener(Protocol):
 class Workspace:
     """What all pipes share: the loop, the read buffer, and the file in which the listener keeps bytes."""
 
-    __slots__ = ("file_fd", "loop", "view")
+    __slots__ = ("file_fd", "has_sent", "loop", "view")
 
     def __init__(self, loop: Loop, file_fd: int) -> None:
         self.loop = loop
         self.file_fd = file_fd
         self.view = memoryview(bytearray(_BUFFER))
+        self.has_sent = False  # since somebody last cleared it: our kernel has packets for the router
 
 
 class End:
@@ -132,6 +133,7 @@ class End:
 
     def send(self, data: memoryview, offset: int) -> None:
         """Hand this process bytes; they lie at `offset` of the listener's file, for the part that it does not take."""
+        self.pipe.workspace.has_sent = True
         try:
             sent = self.sock.send(data)
         except BlockingIOError:

@@ -55,6 +55,7 @@ class Router:
         subnet: IPv4Network,
         trace: Callable[[str], None] | None = None,
     ) -> None:
+        self._loop = loop
         self._links = links
         self._by_address = links_by_address(links)
         self._proxy = proxy
@@ -64,7 +65,8 @@ class Router:
         self._buffer = bytearray(_LARGEST_FRAME)
         for link in links:
             loop.add(link.fd, EPOLLIN, self._reader_of_process(link))
-        loop.add(proxy.fd, EPOLLIN, self._reader_of_proxy())
+        self.read_proxy = self._reader_of_proxy()
+        loop.add(proxy.fd, EPOLLIN, self.read_proxy)
 
     def _reader_of_process(self, link: Link) -> Callable[[int], None]:
         # A closure: what the path of a packet needs are local names, not attributes.
@@ -73,8 +75,10 @@ class Router:
         readv, write, unpack_v4, unpack_v6 = os.readv, os.write, _FAST_V4.unpack_from, _FAST_V6.unpack_from
         from_process, is_traced = self._from_process, self._trace is not None
 
+        allow = _Allowance(self._loop)
+
         def read(_events: int) -> None:
-            for _ in range(_PACKETS_A_TURN):
+            for _ in range(allow()):
                 try:
                     size = readv(fd, buffers)
                 except BlockingIOError:
@@ -108,8 +112,10 @@ class Router:
         readv, unpack_v4, unpack_v6 = os.readv, _FAST_V4.unpack_from, _FAST_V6.unpack_from
         from_proxy, is_traced = self._from_proxy, self._trace is not None
 
+        allow = _Allowance(self._loop)
+
         def read(_events: int) -> None:
-            for _ in range(_PACKETS_A_TURN):
+            for _ in range(allow()):
                 try:
                     size = readv(fd, buffers)
                 except BlockingIOError:
@@ -217,6 +223,26 @@ class Router:
             f"{_flag_names(segment.flags)} seq {segment.sequence} ack {segment.acknowledgement} "
             f"{len(segment.payload)} bytes"
         )
+
+
+class _Allowance:
+    """How many packets a device may hand over in one turn: one, and twice as many each time it still has some.
+
+    To ask a device that has nothing more costs as much as a packet, and most of the time there was only one.
+    """
+
+    __slots__ = ("_loop", "_packets", "_round")
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._round = 0
+        self._packets = 1
+
+    def __call__(self) -> int:
+        now = self._loop.round
+        self._packets = min(2 * self._packets, _PACKETS_A_TURN) if now - self._round <= 1 else 1
+        self._round = now
+        return self._packets
 
 
 def links_by_address(links: Sequence[Link]) -> Mapping[bytes, Link]:
