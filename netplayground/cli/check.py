@@ -5,11 +5,17 @@ A torn one is whole up to where plg was killed: that is said, and is no error (s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from netplayground.cli.invocation import debug_option
+from netplayground.cli.words import counted, printable, write_lines
+
+if TYPE_CHECKING:
+    from netplayground.dump.check import CheckReport
 
 
 @click.command(
@@ -18,8 +24,29 @@ from netplayground.cli.invocation import debug_option
 @debug_option
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 def command(path: Path) -> None:
-    from netplayground.dump.check import (
-        check_dump,
-    )  # imported where it is used: plg --record starts without it
+    # Imported where it is used, as all that is heavy: see main.
+    from netplayground.dump.check import check_dump
 
-    print(check_dump(path))
+    write_lines(report_lines(path, check_dump(path)))
+
+
+def report_lines(path: Path, report: CheckReport) -> Iterator[str]:
+    """What was found in a dump that is not damaged."""
+    if report.missing:
+        yield f"{path}: torn, but what is there is whole"
+        yield f"missing: {printable(report.missing)}"
+    else:
+        sums = counted(report.windows, "CRC-32 is", "CRC-32s are")
+        yield f"{path}: complete and whole; {sums} right, the index agrees with the blocks"
+    counts = report.counts
+    to_servers, to_clients = counts.bytes
+    yield ", ".join(
+        [
+            counted(counts.connections, "connection"),
+            f"{counted(to_servers, 'byte')} to servers",
+            f"{counted(to_clients, 'byte')} to clients",
+            counted(counts.events, "event"),
+            counted(counts.facts, "fact"),
+            f"{counted(report.size, 'byte')} of file",
+        ]
+    )

@@ -1,0 +1,68 @@
+"""What `plg check` says of a dump: whole, torn, damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from netplayground.cli.main import main
+from netplayground.dump.model import CLIENT, SERVER, RunHeader
+from netplayground.dump.writer import DumpWriter
+
+
+def write_dump(path: Path, complete: bool) -> None:
+    writer = DumpWriter.create(path, RunHeader(subnets=("10.0.0.0/24",), processes=()), 0)
+    connection = writer.connection(4, bytes(4), 1, bytes(4), 2)
+    connection.syn()
+    connection.established()
+    connection.chunk(CLIENT, memoryview(b"x" * 5000))
+    connection.chunk(SERVER, memoryview(b"y"))
+    connection.rst(SERVER)
+    writer.close(complete)
+
+
+def test_a_whole_dump_is_status_0_with_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "d"
+    write_dump(path, complete=True)
+    assert main(["check", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{path}: complete and whole; 1 CRC-32 is right, the index agrees with the blocks",
+        "1 connection, 5,000 bytes to servers, 1 byte to clients, 5 events, 0 facts, "
+        f"{path.stat().st_size:,} bytes of file",
+    ]
+
+
+def test_a_torn_dump_is_status_0_and_says_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "d"
+    write_dump(path, complete=False)
+    assert main(["check", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{path}: torn, but what is there is whole")
+    assert lines[1].startswith("missing: ")
+    assert lines[2].startswith("1 connection, 5,000 bytes to servers, 1 byte to clients, ")
+
+
+def test_damage_is_status_125_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "d"
+    write_dump(path, complete=True)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"xxxx") + 2000] ^= 1
+    path.write_bytes(data)
+    assert main(["check", str(path)]) == 125
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"plg: cannot read {path}: damaged at byte 0: ")
+    assert err.count("\n") == 1
+
+
+def test_where_nothing_whole_is_left_it_is_status_125(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "d"
+    write_dump(path, complete=False)
+    path.write_bytes(path.read_bytes()[:100])
+    assert main(["check", str(path)]) == 125
+    assert "nothing whole is left" in capsys.readouterr().err
