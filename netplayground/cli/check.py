@@ -38,15 +38,15 @@ def report_lines(path: Path, report: CheckReport) -> Iterator[str]:
     else:
         sums = counted(report.windows, "CRC-32 is", "CRC-32s are")
         yield f"{path}: complete and whole; {sums} right, the index agrees with the blocks"
-    counts = report.counts
-    to_servers, to_clients = counts.bytes
+    totals = report.totals
+    to_servers, to_clients = totals.bytes
     yield ", ".join(
         [
-            counted(counts.connections, "connection"),
+            counted(totals.connections, "connection"),
             f"{counted(to_servers, 'byte')} to servers",
             f"{counted(to_clients, 'byte')} to clients",
-            counted(counts.events, "event"),
-            counted(counts.facts, "fact"),
+            counted(totals.events, "event"),
+            counted(totals.facts, "fact"),
             f"{counted(report.size, 'byte')} of file",
         ]
     )
