@@ -131,7 +131,8 @@ class SandboxedProcess:
     def kill(self) -> None:
         """SIGKILL to everything in the process's PID namespace."""
         if not self._is_gone:
-            os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
     def read_messages(self) -> list[Event]:
         """What has happened since the last call; never waits for the process."""

@@ -124,10 +124,11 @@ def _namespace_remedy(number: int, around: Surroundings) -> str:
         return "user namespaces are switched off; as root: sysctl user.max_user_namespaces=15000"
     if number in (errno.ENOSPC, errno.EUSERS):
         return "too many namespaces are in use or nested; as root raise /proc/sys/user/max_*_namespaces"
+    # What a container engine's filter does not know, clone3 among it, it answers as an old kernel would.
+    if around.in_container and number in (errno.ENOSYS, *_FORBIDDEN):
+        return _CONTAINER
     if number in _MISSING:
         return _OLD_KERNEL
-    if around.in_container:
-        return _CONTAINER
     if around.clone_forbidden and not around.privileged:
         return "run plg as root, or as root: sysctl kernel.unprivileged_userns_clone=1"
     if around.apparmor_restricts and not around.privileged:
