@@ -21,7 +21,6 @@ from netplayground.errors import PlaygroundError, UsageError
 
 BROKEN_PIPE = 128 + 13  # as a shell says it of a program that SIGPIPE ended
 INTERRUPTED = 128 + 2
-CANNOT_WORK = 125
 
 MODES = ("record", "replay")
 COMMANDS = {
@@ -110,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except Exception as error:
         words_for_it = f"cannot go on: {type(error).__name__}: {error} (a bug of plg: --debug shows where)"
-        return _explain(error, words_for_it, CANNOT_WORK, invocation)
+        return _explain(error, words_for_it, PlaygroundError.exit_status, invocation)
 
 
 def _run(words: list[str], invocation: Invocation) -> int:
