@@ -87,7 +87,7 @@ class Recording:
         self._narrate = narrate
         self._sandbox = sandbox
         self._writer = writer
-        self._loop = Loop(before_wait=self._before_wait)
+        self._loop = Loop(before_look=self._pass_on_what_was_sent, before_sleep=writer.flush)
         self._links = [
             Link(planned.name, process.tun_fd, _own_addresses(planned, proxy.has_ipv6))
             for planned, process in zip(plan.processes, sandbox.processes, strict=True)
@@ -146,12 +146,11 @@ class Recording:
         """Let go of the loop; descriptors of the others stay theirs."""
         self._loop.close()
 
-    def _before_wait(self) -> None:
+    def _pass_on_what_was_sent(self) -> None:
         if self._workspace.has_sent:
             # Our kernel has packets for the processes now: epoll would only tell us so.
             self._workspace.has_sent = False
             self._router.read_proxy(EPOLLIN)
-        self._writer.flush()
 
     # Why a run ends.
 

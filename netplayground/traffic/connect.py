@@ -36,6 +36,7 @@ Key = tuple[bytes, bytes, int, int]  # client address, server address (packed), 
 
 CONNECTING, RELEASED, AGREED = range(3)
 
+_SYN_ACK_RST = tcp.SYN | tcp.ACK | tcp.RST
 _IDLE_LISTENERS = 64
 _VIRTIO = virtio.HEADER_LENGTH
 _IPV6_TRANSPARENT = 75  # linux/in6.h; the socket module does not name it
@@ -119,10 +120,38 @@ class Connector:
         self._say = say
         self._doors: OrderedDict[tuple[bytes, int], Door] = OrderedDict()
 
-    # What the router asks.
+    # What the router asks: every packet of TCP while there are attempts, and every SYN.
 
-    def on_syn(self, client: Link, key: Key, frame: memoryview) -> None:
-        """A process says SYN: the first of a connection, or one of its repetitions."""
+    def on_packet_of_process(self, link: Link, key: Key, flags: int, frame: memoryview) -> None:
+        """A process says something: of an attempt, the SYN of a new one, or of a connection that stands."""
+        if flags & _SYN_ACK_RST == tcp.SYN:
+            self._on_syn(link, key, frame)
+            return
+        attempt = self.attempts.get(key)
+        if attempt is not None and attempt.state != AGREED:
+            if flags & tcp.RST:
+                self._give_up(attempt)
+            elif attempt.state == RELEASED:
+                attempt.state = AGREED
+                if attempt.held_ack is not None:
+                    attempt.server.write(attempt.held_ack)
+        self._proxy.write(frame)
+
+    def on_packet_of_proxy(self, link: Link, key: Key, flags: int, frame: memoryview) -> None:
+        """The proxy says something to the process of `link`: to the server of an attempt, or of what stands."""
+        attempt = self.attempts.get(key)
+        if attempt is None or attempt.state == AGREED or flags & tcp.RST:
+            link.write(frame)
+        elif not flags & tcp.SYN:
+            attempt.held_ack = bytes(frame)
+        elif attempt.leave:
+            attempt.leave -= 1
+            link.write(frame)
+        else:
+            attempt.held_syn = bytes(frame)
+
+    def _on_syn(self, client: Link, key: Key, frame: memoryview) -> None:
+        """The first SYN of a connection, or one of its repetitions."""
         attempt = self.attempts.get(key)
         if attempt is not None and not _same_syn(attempt.syn, frame):
             self._give_up(attempt)  # the port serves a new connection: the old one is not asked for any more
@@ -133,30 +162,6 @@ class Connector:
             self._proxy.write(frame)  # as on a wire: the kernel's challenge ACK finds out whose mistake it is
         else:
             self._begin(client, key, bytes(frame))
-
-    def on_client_packet(self, attempt: Attempt, frame: memoryview, is_reset: bool) -> None:
-        """The client of an attempt says something other than SYN."""
-        if is_reset and attempt.state != AGREED:
-            self._proxy.write(frame)
-            self._give_up(attempt)
-            return
-        if attempt.state == RELEASED:
-            attempt.state = AGREED
-            if attempt.held_ack is not None:
-                attempt.server.write(attempt.held_ack)
-        self._proxy.write(frame)
-
-    def on_onward_packet(self, attempt: Attempt, frame: memoryview, is_syn: bool, is_reset: bool) -> None:
-        """The proxy says something to the server of an attempt."""
-        if is_syn and not attempt.leave:
-            attempt.held_syn = bytes(frame)
-        elif is_syn:
-            attempt.leave -= 1
-            attempt.server.write(frame)
-        elif is_reset or attempt.state == AGREED:
-            attempt.server.write(frame)
-        else:
-            attempt.held_ack = bytes(frame)
 
     def close(self) -> None:
         """The run is over: end what is open or under way, without a word to the processes."""

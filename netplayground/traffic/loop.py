@@ -6,7 +6,7 @@ close what was given to `close_later`. Invariants:
 - A descriptor is closed after the batch of events in which it died, never inside it: otherwise its number could be
   taken by a new descriptor that an event of the same batch, meant for the old one, would reach.
 - A handler that is removed is not called any more, not even for events already in the batch.
-- `before_wait` runs before each wait, also one of no length: what is buffered is handed on before the loop sleeps.
+- `before_look` runs before each look at the descriptors, `before_sleep` before the loop sleeps: there is nothing to do.
 """
 
 from __future__ import annotations
@@ -48,8 +48,11 @@ class Timer:
 class Loop:
     """Waits for descriptors and times and calls who asked for them. Times are nanoseconds of CLOCK_MONOTONIC."""
 
-    def __init__(self, before_wait: Callable[[], None] = lambda: None) -> None:
-        self.before_wait = before_wait
+    def __init__(
+        self, before_look: Callable[[], None] = lambda: None, before_sleep: Callable[[], None] = lambda: None
+    ) -> None:
+        self._before_look = before_look
+        self._before_sleep = before_sleep
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._timers: list[tuple[int, int, Timer]] = []
@@ -106,7 +109,7 @@ class Loop:
             timeout = self._run_timers()
             if self._stopped:
                 break
-            self.before_wait()
+            self._before_look()
             again = self._again
             if again:
                 self._again = []
@@ -147,6 +150,7 @@ class Loop:
                     return ready
             self._vain_looks = min(self._vain_looks + 1, _MOST_VAIN_LOOKS)
             self._looks_to_skip = (1 << self._vain_looks) - 1
+        self._before_sleep()
         return poll(timeout, _MOST_EVENTS)
 
     def _run_timers(self) -> float | None:

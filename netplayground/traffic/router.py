@@ -71,68 +71,60 @@ class Router:
     def _reader_of_process(self, link: Link) -> Callable[[int], None]:
         # A closure: what the path of a packet needs are local names, not attributes.
         fd, buffer, buffers, view = link.fd, self._buffer, [self._buffer], memoryview(self._buffer)
-        proxy_fd, addresses, attempts = self._proxy.fd, link.addresses, self._connector.attempts
-        readv, write, unpack_v4, unpack_v6 = os.readv, os.write, _FAST_V4.unpack_from, _FAST_V6.unpack_from
+        proxy, addresses, connector = self._proxy, link.addresses, self._connector
+        attempts, pass_on, readv = connector.attempts, proxy.write, os.readv
+        unpack_v4, unpack_v6 = _FAST_V4.unpack_from, _FAST_V6.unpack_from
         from_process, is_traced = self._from_process, self._trace is not None
-
-        allow = _Allowance(self._loop)
+        turn = Turn(self._loop)
 
         def read(_events: int) -> None:
-            for _ in range(allow()):
+            for _ in range(turn.begin()):
                 try:
                     size = readv(fd, buffers)
                 except BlockingIOError:
+                    turn.end()
                     return
+                frame = view[:size]
                 first, fragment, protocol, source, target, source_port, port, flags = unpack_v4(buffer, _VIRTIO)
-                if first != _V4_WITHOUT_OPTIONS:
+                if first == _V4_WITHOUT_OPTIONS:
+                    fast = size >= _SMALLEST_V4 and not fragment & _ANY_FRAGMENT
+                else:
                     first, protocol, source, target, source_port, port, flags = unpack_v6(buffer, _VIRTIO)
                     fast = first >> 4 == 6 and size >= _SMALLEST_V6
+                if not fast or protocol != ip.TCP or source not in addresses or is_traced:
+                    from_process(link, frame)
+                elif attempts or flags & tcp.SYN:
+                    connector.on_packet_of_process(link, (source, target, source_port, port), flags, frame)
                 else:
-                    fast = size >= _SMALLEST_V4 and not fragment & _ANY_FRAGMENT
-                if (
-                    fast
-                    and protocol == ip.TCP
-                    and not flags & tcp.SYN
-                    and source in addresses
-                    and not (attempts and (source, target, source_port, port) in attempts)
-                    and not is_traced
-                ):
-                    try:
-                        write(proxy_fd, view[:size])
-                    except OSError:
-                        link.dropped_write += 1
-                else:
-                    from_process(link, view[:size])
+                    pass_on(frame)
 
         return read
 
     def _reader_of_proxy(self) -> Callable[[int], None]:
         fd, buffer, buffers, view = self._proxy.fd, self._buffer, [self._buffer], memoryview(self._buffer)
-        by_address, attempts = self._by_address, self._connector.attempts
-        readv, unpack_v4, unpack_v6 = os.readv, _FAST_V4.unpack_from, _FAST_V6.unpack_from
+        by_address, connector = self._by_address, self._connector
+        attempts, readv, unpack_v4, unpack_v6 = connector.attempts, os.readv, _FAST_V4.unpack_from, _FAST_V6.unpack_from
         from_proxy, is_traced = self._from_proxy, self._trace is not None
-
-        allow = _Allowance(self._loop)
+        turn = Turn(self._loop)
 
         def read(_events: int) -> None:
-            for _ in range(allow()):
+            for _ in range(turn.begin()):
                 try:
                     size = readv(fd, buffers)
                 except BlockingIOError:
+                    turn.end()
                     return
+                frame = view[:size]
                 first, _, protocol, source, target, source_port, port, flags = unpack_v4(buffer, _VIRTIO)
                 if first != _V4_WITHOUT_OPTIONS:
                     first, protocol, source, target, source_port, port, flags = unpack_v6(buffer, _VIRTIO)
                 link = by_address.get(target)
-                if (
-                    link is not None
-                    and protocol == ip.TCP
-                    and not (attempts and (source, target, source_port, port) in attempts)
-                    and not is_traced
-                ):
-                    link.write(view[:size])
+                if link is None or protocol != ip.TCP or is_traced:
+                    from_proxy(frame)
+                elif attempts:
+                    connector.on_packet_of_proxy(link, (source, target, source_port, port), flags, frame)
                 else:
-                    from_proxy(view[:size])
+                    link.write(frame)
 
         return read
 
@@ -164,14 +156,7 @@ class Router:
         segment = tcp.parse_segment(packet.payload)
         self._say("->", packet, segment)
         key = (packet.source, packet.destination, segment.source_port, segment.destination_port)
-        flags = segment.flags
-        attempt = self._connector.attempts.get(key)
-        if flags & tcp.SYN and not flags & (tcp.ACK | tcp.RST):
-            self._connector.on_syn(link, key, frame)
-        elif attempt is not None:
-            self._connector.on_client_packet(attempt, frame, bool(flags & tcp.RST))
-        else:
-            self._proxy.write(frame)
+        self._connector.on_packet_of_process(link, key, segment.flags, frame)
 
     def _from_proxy(self, frame: memoryview) -> None:
         """Route a packet of the proxy that belongs to an attempt, or is not TCP to a process."""
@@ -181,13 +166,9 @@ class Router:
         segment = tcp.parse_segment(packet.payload)
         self._say("<-", packet, segment)
         key = (packet.source, packet.destination, segment.source_port, segment.destination_port)
-        attempt = self._connector.attempts.get(key)
         link = self._by_address.get(packet.destination)
-        if attempt is not None:
-            flags = segment.flags
-            self._connector.on_onward_packet(attempt, frame, bool(flags & tcp.SYN), bool(flags & tcp.RST))
-        elif link is not None:
-            link.write(frame)
+        if link is not None:
+            self._connector.on_packet_of_proxy(link, key, segment.flags, frame)
 
     # What is not TCP.
 
@@ -225,24 +206,36 @@ class Router:
         )
 
 
-class _Allowance:
-    """How many packets a device may hand over in one turn: one, and twice as many each time it still has some.
+class Turn:
+    """How many packets a device may hand over before the others have their turn.
 
-    To ask a device that has nothing more costs as much as a packet, and most of the time there was only one.
+    To ask a device that has nothing more costs as much as a packet, and most often there was only one. So a turn is one
+    packet, and grows while device after device turn there was more.
     """
 
-    __slots__ = ("_loop", "_packets", "_round")
+    __slots__ = ("_loop", "_packets", "_round", "_used_up")
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._round = 0
         self._packets = 1
+        self._used_up = 0  # turns running in which there was as much as the turn allowed
 
-    def __call__(self) -> int:
+    def begin(self) -> int:
+        """How many packets this turn allows."""
         now = self._loop.round
-        self._packets = min(2 * self._packets, _PACKETS_A_TURN) if now - self._round <= 1 else 1
+        if now - self._round > 1:
+            self._packets, self._used_up = 1, 0
+        elif self._used_up > 1:
+            self._packets = min(2 * self._packets, _PACKETS_A_TURN)
         self._round = now
+        self._used_up += 1
         return self._packets
+
+    def end(self) -> None:
+        """There was nothing more."""
+        self._packets = max(self._packets // 2, 1)
+        self._used_up = 0
 
 
 def links_by_address(links: Sequence[Link]) -> Mapping[bytes, Link]:

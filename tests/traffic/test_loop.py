@@ -64,12 +64,12 @@ def test_what_is_asked_for_again_runs_in_the_next_round_after_the_ready_descript
     os.close(reading)
 
 
-def test_what_is_buffered_is_handed_on_before_every_wait() -> None:
+def test_what_is_buffered_is_handed_on_before_the_loop_sleeps() -> None:
     seen: list[str] = []
-    loop = Loop(before_wait=lambda: seen.append("flush"))
-    loop.again(loop.stop)
+    loop = Loop(before_look=lambda: seen.append("look"), before_sleep=lambda: seen.append("sleep"))
+    loop.call_after(0.002, loop.stop)
     loop.run()
-    assert seen == ["flush"]
+    assert seen[:2] == ["look", "sleep"]
     loop.close()
 
 
