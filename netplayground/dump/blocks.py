@@ -51,7 +51,8 @@ CUSTOM_HEADER = 16
 SECTION_LENGTH = 132
 INTERFACE_LENGTH = 32
 
-_COMMENT, _USER_APPLICATION = 1, 4
+_COMMENT = 1
+_CONNECTIONS = 0x7FFFFFFF
 _MAGIC = 0x1A2B3C4D
 _MARK = b"net playground dump, format "
 _COMMENT_LENGTH = 96
@@ -162,11 +163,15 @@ def parse_fact(body: bytes) -> dict[str, object]:
         raise ValueError("nested too deeply") from error
     if not isinstance(fields, dict) or not isinstance(fields.get("kind"), str):
         raise ValueError("no kind in it")
-    if type(fields.get("time")) is not int:
+    if not _is_whole(fields.get("time"), 1 << 64):
         raise ValueError("no time in it")
-    if "connection" in fields and type(fields["connection"]) is not int:
-        raise ValueError("a connection that is no number")
+    if not _is_whole(fields.get("connection", 0), _CONNECTIONS):
+        raise ValueError("a connection that cannot be")
     return fields
+
+
+def _is_whole(value: object, below: int) -> bool:
+    return type(value) is int and 0 <= value < below
 
 
 def emit_run(run: RunHeader, time_ns: int) -> bytes:

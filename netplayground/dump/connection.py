@@ -138,7 +138,7 @@ class ConnectionWriter:
         on."""
         assert self.ending is None, "nothing is said after the end"
         length = len(view)
-        assert length <= CHUNK_MOST, "a chunk is one writev"
+        assert 0 < length <= CHUNK_MOST, "a chunk is something, and one writev"
         out = self._out
         if length > _COPY_MOST:
             return self._gather(side, view, out.now())

@@ -18,7 +18,7 @@ from types import TracebackType
 from netplayground.dump import blocks
 from netplayground.dump.connections import Connections, StoredRecords
 from netplayground.dump.index import FACT_BIT, Entry, parse_event_page
-from netplayground.dump.model import Totals, Event, Fact, Process, RunHeader, State
+from netplayground.dump.model import Event, Fact, Process, RunHeader, State, Totals
 from netplayground.dump.opening import read_directory, read_opening
 from netplayground.dump.source import HEAD_MOST, Source, Walk
 from netplayground.dump.torn import TornIndex, take_block

@@ -52,8 +52,10 @@ class Source:
 
     def read_some(self, offset: int, length: int) -> bytes:
         """Give up to `length` octets, fewer only at the end of the file."""
+        if offset >= self.size:
+            return b""
         try:
-            return os.pread(self.fd, max(0, min(length, self.size - offset)), offset)
+            return os.pread(self.fd, min(length, self.size - offset), offset)
         except OSError as error:
             raise DumpError(f"cannot read {self.path}: {error.strerror}") from error
 

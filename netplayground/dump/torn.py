@@ -7,7 +7,7 @@ from array import array
 from netplayground.dump import blocks
 from netplayground.dump.connections import HeldRecords
 from netplayground.dump.index import RECORD
-from netplayground.dump.model import Totals, Ending
+from netplayground.dump.model import Ending, Totals
 from netplayground.dump.source import Source, Walk
 from netplayground.dump.tracker import Told, Tracker
 from netplayground.packet import MalformedPacket
@@ -74,6 +74,6 @@ def take_block(
     except ValueError:
         return None
     identity, now = fields.get("connection"), fields["time"]
-    if not isinstance(identity, int) or not isinstance(now, int) or not 0 <= now < 1 << 64:
+    if not isinstance(identity, int) or not isinstance(now, int):
         return None
     return tracker.unanswered(identity, now, offset)
