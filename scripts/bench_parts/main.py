@@ -1,7 +1,7 @@
 """The command line of the bench: rounds that alternate between the ways, then one table.
 
-It needs two cores to itself for about ten minutes, and stops by itself: every part of it has a deadline. Dumps go to
-a temporary folder and are deleted after each measure (ten seconds of bulk are some gigabytes).
+It needs two cores to itself for about ten minutes, and stops by itself: every part of it has a deadline.
+Dumps go to a temporary folder and are deleted after each measure (ten seconds of bulk are some gigabytes).
 """
 
 from __future__ import annotations
@@ -22,19 +22,34 @@ from bench_parts.stage import Failed
 from bench_parts.table import as_json, judge, render, take_medians
 from bench_parts.ways import WAYS
 
-NEEDS = {"direct": ("iperf3",), "socat": ("iperf3", "socat"), "haproxy": ("iperf3", "haproxy"), "plg": ("iperf3",)}
+NEEDS = {
+    "direct": ("iperf3",),
+    "socat": ("iperf3", "socat"),
+    "haproxy": ("iperf3", "haproxy"),
+    "plg": ("iperf3",),
+}
 MEASURES = (*ON_EVERY_WAY, *OF_PLG)
 STAGE = ("unshare", "nsenter", "ip")
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="scripts/bench", description="plg against direct, socat -r -R and HAProxy")
-    parser.add_argument("--rounds", type=int, default=3, help="alternating rounds; the table shows medians (default 3)")
-    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes, to see that it works")
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", description="plg against direct, socat -r -R and HAProxy"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="alternating rounds; the table shows medians (default 3)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="seconds instead of minutes, to see that it works"
+    )
     only = parser.add_argument("--only", action="append", default=[], choices=[*WAYS, *MEASURES])
     only.help = "only this way or this measure (repeatable)"
-    parser.add_argument("--json", metavar="FILE", help="also write every round's figures to FILE (- is stdout)")
-    parser.add_argument("--place", default=None, help="where the dumps go (default: the folder for temporary files)")
+    parser.add_argument(
+        "--json", metavar="FILE", help="also write every round's figures to FILE (- is stdout)"
+    )
+    parser.add_argument(
+        "--place", default=None, help="where the dumps go (default: the folder for temporary files)"
+    )
     arguments = parser.parse_args(argv)
     if arguments.rounds < 1:
         parser.error("--rounds: at least 1")
@@ -53,7 +68,9 @@ def main(argv: list[str]) -> int:
     try:
         for number in range(1, arguments.rounds + 1):
             for name in measures:
-                rounds += _play_round(name, ways, extent, arguments.place, f"round {number} of {arguments.rounds}")
+                rounds += _play_round(
+                    name, ways, extent, arguments.place, f"round {number} of {arguments.rounds}"
+                )
     except Failed as error:
         print(f"bench: {error}", file=sys.stderr)
         return 125
@@ -62,12 +79,15 @@ def main(argv: list[str]) -> int:
     if arguments.json != "-":
         print(render(medians, verdicts, ways))
     if arguments.json:
-        _write_json(arguments.json, {
-            "machine": _describe_machine(),
-            "rounds": [{"way": way, **figures} for way, figures in rounds],
-            "medians": medians,
-            "promises": as_json(verdicts),
-        })
+        _write_json(
+            arguments.json,
+            {
+                "machine": _describe_machine(),
+                "rounds": [{"way": way, **figures} for way, figures in rounds],
+                "medians": medians,
+                "promises": as_json(verdicts),
+            },
+        )
     return 0
 
 
@@ -77,7 +97,9 @@ def _choose(names: Iterable[str], only: list[str]) -> list[str]:
     return [name for name in every if name in only] or every
 
 
-def _play_round(name: str, ways: list[str], extent: Extent, where: str | None, text: str) -> Iterator[tuple[str, Figures]]:
+def _play_round(
+    name: str, ways: list[str], extent: Extent, where: str | None, text: str
+) -> Iterator[tuple[str, Figures]]:
     if name in ON_EVERY_WAY:
         for way in ways:
             print(f"{text}: {name}, {way}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What is measured: on all four ways (bulk, ping-pong, connections a second), and of plg alone (memory, start-up)."""
+"""What is measured: bulk, ping-pong, connections a second on every way; memory and start-up of plg."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _wait_for_file(run: subprocess.Popen[bytes], path: Path, place: Path) -> str
 
 
 def measure_start(place: Path, extent: Extent) -> Figures:
-    """From the start of plg until the last command runs, and until plg has ended, for 1, 10, 100 processes."""
+    """From the start of plg until the last command runs, and until plg has ended."""
     figures: Figures = {"true_s": _time_run(["true"], place)}
     for count in extent.processes:
         # Each shell makes a file: its time of change is when that command began to run.

@@ -1,9 +1,9 @@
 """The same small client and server for every way: ping-pong, one connection after another, idle connections.
 
-    peers.py echo PORT                                  a server: answers each chunk with itself, until it is ended
-    peers.py pingpong HOST PORT SECONDS RESULT          64 bytes to and fro; the round-trip times to RESULT
-    peers.py connects HOST PORT SECONDS RESULT          open, one byte each way, close; as often as fits
-    peers.py idle HOST PORT COUNT RESULT GO STOP        waits for the file GO, opens COUNT, waits for the file STOP
+    peers.py echo PORT                           a server: answers each chunk with itself
+    peers.py pingpong HOST PORT SECONDS RESULT   64 bytes to and fro; the round-trip times to RESULT
+    peers.py connects HOST PORT SECONDS RESULT   open, one byte each way, close; as often as fits
+    peers.py idle HOST PORT COUNT RESULT GO STOP waits for the file GO, opens COUNT, waits for the file STOP
 
 It stands alone (standard library only), because it runs inside the namespaces of each way.
 """
@@ -75,7 +75,9 @@ def pingpong(host: str, port: int, seconds: float, result: Path) -> None:
         while time.monotonic() < end:
             times.append(_round_trip(connection))
     times.sort()
-    _report(result, {"count": len(times), "p50_us": _percentile(times, 0.50), "p99_us": _percentile(times, 0.99)})
+    _report(
+        result, {"count": len(times), "p50_us": _percentile(times, 0.50), "p99_us": _percentile(times, 0.99)}
+    )
 
 
 def _round_trip(connection: socket.socket) -> int:
@@ -107,7 +109,7 @@ def connects(host: str, port: int, seconds: float, result: Path) -> None:
 
 
 def idle(host: str, port: int, count: int, result: Path, go: Path, stop: Path) -> None:
-    """Open connections until `count` stand or one is not served; each has said one byte each way, then idles."""
+    """Open connections until `count` stand or one is not served; after a byte each way each is idle."""
     limit = raise_descriptor_limit()
     _wait_until(go.exists)
     held: list[socket.socket] = []

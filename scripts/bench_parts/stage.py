@@ -1,8 +1,8 @@
-"""Network namespaces for the ways that do without plg: made of `unshare`, `nsenter` and `ip`, gone with their holders.
+"""Network namespaces for the ways that do without plg, by `unshare`, `nsenter` and `ip`.
 
-A namespace lives as long as its holder, a process that ends when its standard input does. The bench holds the other
-end, so whatever happens to the bench (SIGKILL too), no namespace stays behind. Nothing is written to /run/netns.
-An ordinary user gets one user namespace around them all, in which he is root.
+A namespace lives as long as its holder, a process that ends when its standard input does. The bench holds the
+other end, so whatever happens to the bench (SIGKILL too), no namespace stays behind. Nothing is written to
+/run/netns. An ordinary user gets one user namespace around them all, in which he is root.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ class Stage:
     def __enter__(self) -> Stage:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stack.close()
 
     def _hold(self, unshare: list[str]) -> Holder:

@@ -81,7 +81,10 @@ def take_medians(rounds: Iterable[tuple[str, dict[str, float]]]) -> Medians:
     for way, figures in rounds:
         for name, value in figures.items():
             gathered.setdefault(way, {}).setdefault(name, []).append(value)
-    return {way: {name: statistics.median(values) for name, values in all_.items()} for way, all_ in gathered.items()}
+    return {
+        way: {name: statistics.median(values) for name, values in all_.items()}
+        for way, all_ in gathered.items()
+    }
 
 
 def judge(medians: Medians) -> list[Verdict]:
@@ -102,7 +105,9 @@ def render(medians: Medians, verdicts: Sequence[Verdict], ways: Sequence[str]) -
     judged = [["plg, promised", "is", "bound", "kept"]]
     for verdict in verdicts:
         if verdict.value is not None:
-            judged.append([verdict.text, _number(verdict.value), verdict.bound, "yes" if verdict.kept else "NO"])
+            judged.append(
+                [verdict.text, _number(verdict.value), verdict.bound, "yes" if verdict.kept else "NO"]
+            )
     return "\n\n".join(_align(table) for table in (rows, judged) if len(table) > 1)
 
 
@@ -116,7 +121,10 @@ def _align(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        cells = [
+            row[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+        ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 

@@ -1,7 +1,7 @@
-"""The four ways from a client to a server: direct, through socat that records, through HAProxy, and under plg.
+"""The four ways from a client to a server: direct, socat that records, HAProxy, plg.
 
-Each takes the same two shell command lines and runs them to the end of the client. A command line holds `{server}`,
-the address under which this way reaches the server.
+Each takes the same two shell command lines and runs them to the end of the client. A command line holds
+`{server}`, the address under which this way reaches the server.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from bench_parts.stage import Failed, Space, Stage
 PORT = 5201
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# Direct: client 10.0.0.2 – server 10.0.0.1. With a forwarder between: client 10.1.0.2 – 10.1.0.1 10.2.0.2 – server 10.2.0.1.
+# Direct, client and server are 10.0.0.2 and 10.0.0.1. With a forwarder between them the client (10.1.0.2)
+# calls the forwarder (10.1.0.1), which calls the server (10.2.0.1) from 10.2.0.2.
 SERVER_DIRECT = "10.0.0.1"
 MIDDLE = "10.1.0.1"
 SERVER_BEHIND = "10.2.0.1"

@@ -1,8 +1,9 @@
 """What a run left behind: processes, mounts, devices, named namespaces, temporary files.
 
-The process that tests becomes a "child subreaper" (prctl(2)): whatever a run orphans, also after `kill -9` of plg,
-becomes its child, so that everything that is left is found among its descendants, whatever it calls itself.
-Anonymous namespaces live only as long as a process or a mount holds them, so these two are enough to know.
+The process that tests becomes a "child subreaper" (prctl(2)): whatever a run orphans, also after `kill -9` of
+plg, becomes its child, so that everything that is left is found among its descendants, whatever it calls
+itself. Anonymous namespaces live only as long as a process or a mount holds them, so these two are enough to
+know.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def _difference(before: Surroundings, now: Surroundings) -> list[str]:
     left = [f"process {pid}: {_describe(pid)}" for pid in sorted(now.processes - before.processes)]
     left += [f"mount {line}" for line in sorted(now.mounts - before.mounts)]
     left += [f"device {name}" for name in sorted(now.devices - before.devices)]
-    left += [f"namespace /run/netns/{name}" for name in sorted(now.named_namespaces - before.named_namespaces)]
+    left += [
+        f"namespace /run/netns/{name}" for name in sorted(now.named_namespaces - before.named_namespaces)
+    ]
     return left + [f"temporary file {name}" for name in sorted(now.temporary - before.temporary)]
 
 
@@ -93,7 +96,9 @@ def _reap(pid: int) -> None:
 
 def _describe(pid: int) -> str:
     with contextlib.suppress(OSError):
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        words = (
+            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        )
         return words or Path(f"/proc/{pid}/comm").read_text().strip()
     return "(gone by now)"
 

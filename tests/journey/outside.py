@@ -1,19 +1,19 @@
 """The same commands without plg: on the loopback of a network namespace that has the processes' addresses.
 
-What a program says there is what it must say under plg. The commands run in a PID namespace of their own, so that
-all of them end with the last one.
+What a program says there is what it must say under plg. The commands run in a PID namespace of their own, so
+that all of them end with the last one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-
-from needs import needs_program, needs_root
 
 from journey.runs import Ended, Place, run
 
-# $1: the port to wait for, in hexadecimal. The commands but for the last are servers; the last one's status counts.
+from needs import needs_program, needs_root
+
+# $1: the port to wait for, in hexadecimal. The commands but for the last are servers; the last one's status
+# counts.
 STAGE = """
 port=$1; shift
 ip link set lo up
@@ -30,7 +30,18 @@ sh -c "$1"
 def outside(place: Place, *commands: str, port: int, deadline_s: float = 30) -> Ended:
     needs_root()
     needs_program("unshare", "ip")
-    stage = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", STAGE, "outside"]
+    stage = [
+        "unshare",
+        "--net",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "sh",
+        "-c",
+        STAGE,
+        "outside",
+    ]
     return run(place, [*stage, f"{port:04X}", *commands], deadline_s=deadline_s)
 
 

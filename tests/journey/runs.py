@@ -1,7 +1,7 @@
 """Whole runs: plg as a subprocess with a deadline, its outcome, and the certainty that nothing of it is left.
 
-A `Place` is the folder of one test: the dump, the programs' files, what they said. It is open to every user, because
-servers drop to a user of their own.
+A `Place` is the folder of one test: the dump, the programs' files, what they said. It is open to every user,
+because servers drop to a user of their own.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from needs import cannot_run, needs_program
+from journey import leftovers
 
 import netplayground
-from journey import leftovers
+from needs import cannot_run, needs_program
 
 PACKAGE_PARENT = Path(netplayground.__file__).resolve().parent.parent
 NOBODY = 65534
@@ -42,7 +42,8 @@ class Ended:
         return self.stderr.rstrip().rpartition("\n")[2]
 
     def __str__(self) -> str:
-        return f"status {self.status} after {self.seconds:.1f} s\n--- stdout\n{self.stdout}\n--- stderr\n{self.stderr}"
+        head = f"status {self.status} after {self.seconds:.1f} s"
+        return f"{head}\n--- stdout\n{self.stdout}\n--- stderr\n{self.stderr}"
 
 
 class Place:
@@ -92,8 +93,8 @@ class Run:
         return self.ended(status)
 
     def ended(self, status: int) -> Ended:
-        seconds = time.monotonic() - self._begin
-        return Ended(status, *(path.read_text(errors="replace") for path in (self._said, self._complained)), seconds)
+        stdout, stderr = (path.read_text(errors="replace") for path in (self._said, self._complained))
+        return Ended(status, stdout, stderr, time.monotonic() - self._begin)
 
     def stop(self, deadline_s: float = 15) -> Ended:
         """End it as a user does, with ^C."""
@@ -142,7 +143,11 @@ def run(
 
 
 def record(
-    place: Place, *commands: str, options: Sequence[str] = (), deadline_s: float = 30, before: Sequence[str] = ()
+    place: Place,
+    *commands: str,
+    options: Sequence[str] = (),
+    deadline_s: float = 30,
+    before: Sequence[str] = (),
 ) -> Ended:
     """`plg --record` from start to end; `before` are words before it (see `as_nobody`)."""
     return run(place, [*before, *record_command(place.dump, options, commands)], deadline_s=deadline_s)
@@ -151,8 +156,8 @@ def record(
 def as_nobody(place: Place, *, mode: str = "666") -> list[str]:
     """Words before a command that make an ordinary user of root, to whom the TUN device has the given mode.
 
-    The device node is one of its own, bound over the real one in a mount namespace of its own, so that nothing of
-    the machine is changed. One who is no root already is an ordinary user as he is.
+    The device node is one of its own, bound over the real one in a mount namespace of its own, so that
+    nothing of the machine is changed. One who is no root already is an ordinary user as he is.
     """
     if os.geteuid() != 0:
         return []

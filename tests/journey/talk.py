@@ -1,15 +1,15 @@
-"""The programs of the tests: small servers and clients that know what they said, so that a dump can be held to it.
+"""The programs of the tests: small servers and clients that know what they said.
 
-    talk.py echo PORT                               answers what it hears, on every connection, until it is ended
-    talk.py sink PORT                               takes one connection to its end; says how much and which bytes
-    talk.py pour HOST PORT COUNT                    sends COUNT bytes of the pattern, waits for the other's end
-    talk.py serve-each PORT COUNT WHO               COUNT connections one after another, a byte each way;
-    talk.py call-each HOST PORT COUNT WHO             WHO closes first: client or server
-    talk.py serve-all PORT COUNT                    COUNT connections at once: all stand before any is answered
+    talk.py echo PORT                       answers what it hears, on every connection, until it is ended
+    talk.py sink PORT                       takes one connection to its end; says how much and which bytes
+    talk.py pour HOST PORT COUNT            sends COUNT bytes of the pattern, waits for the other's end
+    talk.py serve-each PORT COUNT WHO       COUNT connections one after another, a byte each way;
+    talk.py call-each HOST PORT COUNT WHO   WHO closes first: client or server
+    talk.py serve-all PORT COUNT            COUNT connections at once: all stand before any is answered
     talk.py call-all HOST PORT COUNT
-    talk.py keep-server PORT FOLDER                 load without end (pattern one way, small chunks both ways);
-    talk.py keep-client HOST PORT FOLDER              each keeps what it received on a connection in a file there
-    talk.py mix HOST PORT SECONDS                   against echo: bulk, small and short connections, all compared
+    talk.py keep-server PORT FOLDER         load without end (pattern one way, small chunks both ways);
+    talk.py keep-client HOST PORT FOLDER    each keeps what it received on a connection in a file there
+    talk.py mix HOST PORT SECONDS           against echo: bulk, small and short connections, all compared
 
 It stands alone (standard library only), because it runs inside the processes of a run.
 """
@@ -17,7 +17,6 @@ It stands alone (standard library only), because it runs inside the processes of
 from __future__ import annotations
 
 import json
-import os
 import random
 import resource
 import selectors
@@ -158,7 +157,9 @@ def keep_server(port: int, folder: Path) -> None:
     with listen(port) as listener:
         while True:
             connection, peer = listener.accept()
-            threading.Thread(target=_keep_serving, args=(connection, folder / f"server-{peer[1]}"), daemon=True).start()
+            threading.Thread(
+                target=_keep_serving, args=(connection, folder / f"server-{peer[1]}"), daemon=True
+            ).start()
 
 
 def _keep_serving(connection: socket.socket, kept: Path) -> None:

@@ -7,11 +7,11 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from needs import needs_program, needs_root, needs_tun
-
 from journey.dumps import check_against, check_dump
 from journey.outside import outside, same_outside
 from journey.runs import NOBODY, Place, as_nobody, record, witnessed
+
+from needs import needs_program, needs_root, needs_tun
 
 CLIENT = "10.0.0.2"
 SERVER = "10.0.0.1"
@@ -64,12 +64,13 @@ def test_memcached(place: Place) -> None:
 
 
 # "the database system is starting up" comes from a PostgreSQL that listens already.
+ASK = f"psql -h {SERVER} -U postgres -At postgres -c"
 POSTGRES_WORDS = f"""
 set -e
 until pg_isready -q -h {SERVER}; do sleep 0.05; done
-psql -h {SERVER} -U postgres -At -c "select 'from ' || host(inet_client_addr())" postgres
-psql -h {SERVER} -U postgres -At -c "select count(*), sum(length(repeat('x', n))) from generate_series(1, 3000) n" postgres
-psql -h {SERVER} -U postgres -At -c "select string_agg(md5(n::text), '') from generate_series(1, 20000) n" postgres | cksum
+{ASK} "select 'from ' || host(inet_client_addr())"
+{ASK} "select count(*), sum(length(repeat('x', n))) from generate_series(1, 3000) n"
+{ASK} "select string_agg(md5(n::text), '') from generate_series(1, 20000) n" | cksum
 pgbench -h {SERVER} -U postgres -i -q -s 1 postgres 2> /dev/null
 pgbench -h {SERVER} -U postgres -n -c 8 -j 2 -t 40 postgres | grep -E 'actually|failed|clients'
 """
@@ -138,10 +139,16 @@ def test_postgres_as_an_ordinary_user(place: Place) -> None:
     needs_tun()
     needs_program("initdb", "postgres", "psql", "pgbench")
     ordinary = as_nobody(place)
-    user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"] if os.geteuid() == 0 else []
+    user = (
+        ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
+        if os.geteuid() == 0
+        else []
+    )
     cluster = Cluster(place, user)
     options = ("--ready", "p1:5432", "--until", "p2")
-    ended = record(place, cluster.serve(), cluster.call(place), options=options, before=ordinary, deadline_s=60)
+    ended = record(
+        place, cluster.serve(), cluster.call(place), options=options, before=ordinary, deadline_s=60
+    )
     assert ended.status == 0, ended
     assert "320/320" in ended.stdout
     check_dump(place)

@@ -1,14 +1,14 @@
-"""What cannot be done: one clear line, the status that the design gives it, nothing left behind (each run looks)."""
+"""What cannot be done: one clear line, the right status, nothing left behind (each run looks)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import pytest
+from journey.runs import Ended, Place, as_nobody, plg, python, record, record_command, run, running
+
 from needs import needs_program, needs_root, needs_tun
 from netplayground.dump.reader import open_dump
-
-from journey.runs import Ended, Place, as_nobody, plg, python, record, record_command, run, running
 
 USAGE, CANNOT, NOT_EXECUTABLE, NOT_FOUND = 2, 125, 126, 127
 
@@ -23,13 +23,18 @@ def assert_one_clear_line(ended: Ended, status: int, *words: str) -> None:
 
 def test_no_command_is_a_usage_error(place: Place) -> None:
     ended = record(place)
-    assert_one_clear_line(ended, USAGE, "ommand")
+    assert_one_clear_line(ended, USAGE, "COMMAND")
     assert not place.dump.exists()
 
 
 @pytest.mark.parametrize(
     ("subnet", "word"),
-    [("10.0.0.0/33", "10.0.0.0/33"), ("ten", "ten"), ("10.0.0.0/31", "10.0.0.0/31"), ("10.0.0.300/24", "10.0.0.300/24")],
+    [
+        ("10.0.0.0/33", "10.0.0.0/33"),
+        ("ten", "ten"),
+        ("10.0.0.0/31", "10.0.0.0/31"),
+        ("10.0.0.300/24", "10.0.0.300/24"),
+    ],
 )
 def test_a_subnet_that_is_none_or_too_small(place: Place, subnet: str, word: str) -> None:
     ended = record(place, "true", "true", "true", options=("-s", subnet))
@@ -144,11 +149,11 @@ def test_a_full_disk_ends_the_run_and_leaves_a_dump_that_reads(place: Place) -> 
     """
     commands = [python("talk.py", "sink", 7000), python("talk.py", "pour", "10.0.0.1", 7000, 50 << 20)]
     record_words = record_command(dump, ("--ready", "p1"), commands)
-    ended = run(place, ["unshare", "--mount", "--propagation", "private", "sh", "-c", steps, "disk", *record_words])
+    ended = run(
+        place, ["unshare", "--mount", "--propagation", "private", "sh", "-c", steps, "disk", *record_words]
+    )
     assert_one_clear_line(ended, CANNOT, str(dump), "No space left on device")
     assert str(dump) in ended.last_line
     with open_dump(kept) as opened:
         assert len(opened.connections) == 1
     assert kept.stat().st_size > 2 << 20
-
-

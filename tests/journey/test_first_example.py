@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from needs import needs_tun
-
 from journey import loads
 from journey.runs import Place, as_nobody
+
+from needs import needs_tun
 
 
 def test_redis_answers_ping_as_the_one_who_tests(place: Place) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from needs import needs_program, needs_root, needs_tun
-
 from journey.dumps import check_against
 from journey.outside import outside, same_outside
 from journey.runs import Place, record, witnessed
+
+from needs import needs_program, needs_root, needs_tun
 
 SERVER = "10.0.0.1"
 
@@ -39,7 +39,14 @@ rm -f ftp/up/curl got.curl
 
 LFTP = f"""
 set -e
-lftp -e 'set ftp:passive-mode {{passive}}; set net:max-retries 1; get file -o got.lftp; cd up; put ftp/file -o lftp; cls; quit' {SERVER}
+lftp {SERVER} << END
+set ftp:passive-mode {{passive}}
+set net:max-retries 1
+get file -o got.lftp
+cd up
+put ftp/file -o lftp
+cls
+END
 cmp got.lftp ftp/file
 cmp ftp/up/lftp ftp/file
 rm -f ftp/up/lftp got.lftp

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from needs import needs_tun
-
 from journey import loads
 from journey.runs import Place
+
+from needs import needs_tun
 
 
 @pytest.mark.parametrize("closer", ["client", "server"])

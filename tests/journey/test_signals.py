@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from needs import needs_program, needs_tun
-
 from journey.runs import Place, Run, record, record_command, running
+
+from needs import needs_program, needs_tun
 
 GRACE_S = 1.0
 ORDERLY_S = 4.0  # far below the grace of five seconds that plg gives by itself, and below sleep 77
@@ -39,7 +39,9 @@ def test_a_program_that_ignores_sigterm_is_killed_after_the_grace(place: Place) 
     stubborn = "trap '' TERM; echo begun; while :; do sleep 77; done"
     options = ("--until", "p2", "--grace", f"{GRACE_S:g}")
     # p2 ends only when p1 has its trap: it waits for a file that p1 makes.
-    ended = record(place, f"{stubborn.replace('echo begun', ': > begun')}", _until_exists("begun"), options=options)
+    ended = record(
+        place, f"{stubborn.replace('echo begun', ': > begun')}", _until_exists("begun"), options=options
+    )
     assert ended.status == 0, ended
     assert GRACE_S <= ended.seconds < GRACE_S + ORDERLY_S
 

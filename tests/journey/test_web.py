@@ -6,11 +6,11 @@ import hashlib
 import random
 import sys
 
-from needs import needs_program, needs_root, needs_tun
-
 from journey.dumps import check_against, check_dump
 from journey.outside import outside, same_outside
 from journey.runs import Place, record, witnessed
+
+from needs import needs_program, needs_root, needs_tun
 
 SERVER = "10.0.0.1"
 
@@ -87,5 +87,7 @@ def test_thirty_two_curls_at_once(place: Place) -> None:
     for number in range(32):
         assert (got / f"f{number}").read_bytes() == (www / f"f{number}").read_bytes()
     streams = check_dump(place, connections=32)
-    bodies = sorted(hashlib.sha256(stream.received.partition(b"\r\n\r\n")[2]).hexdigest() for stream in streams)
+    bodies = sorted(
+        hashlib.sha256(stream.received.partition(b"\r\n\r\n")[2]).hexdigest() for stream in streams
+    )
     assert bodies == sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in www.iterdir())

@@ -2,8 +2,9 @@
 
     witness.py CAPTURE PEER COMMAND
 
-It stands alone (standard library only) and runs inside a process of the run, as root there. The capture is complete
-when it holds a marker, a datagram to PEER that is sent after the command has ended: no waiting for luck.
+It stands alone (standard library only) and runs inside a process of the run, as root there. The capture is
+complete when it holds a marker, a datagram to PEER that is sent after the command has ended: no waiting for
+luck.
 """
 
 from __future__ import annotations
@@ -23,7 +24,19 @@ DISCARD_PORT = 9
 
 
 def main(capture: Path, peer: str, command: str) -> int:
-    words = ["tcpdump", "-i", "tun0", "-w", str(capture), "-U", "--immediate-mode", "-B", "65536", "-Z", "root"]
+    words = [
+        "tcpdump",
+        "-i",
+        "tun0",
+        "-w",
+        str(capture),
+        "-U",
+        "--immediate-mode",
+        "-B",
+        "65536",
+        "-Z",
+        "root",
+    ]
     with Path(f"{capture}.log").open("wb") as log:
         tcpdump = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     _wait_until(lambda: capture.exists() and capture.stat().st_size >= PCAP_HEADER, "tcpdump did not start")

@@ -1,0 +1,92 @@
+"""The journeys at their whole size, one after another, for `scripts/soak`: about half an hour.
+
+    python -m journey.soak [NAME...]        all of them, or those named
+
+Each runs in a folder of its own that is deleted. A line that is not ok says what came out; the status is 1 then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from journey import loads
+from journey.runs import Place, as_nobody
+
+GIB = 1 << 30
+
+
+def first_example_as_ordinary_user(place: Place) -> None:
+    loads.first_example(place, 100, before=as_nobody(place))
+
+
+def kill_nine(place: Place) -> None:
+    """Fifty times, and the kernel's count of network namespaces is what it was."""
+    before = _count_namespaces()
+    loads.killed_under_load(place, 50, random.Random(time.time_ns()))
+    end = time.monotonic() + 30  # the kernel takes namespaces apart in the background, and in batches
+    while (now := _count_namespaces()) > before:
+        assert time.monotonic() < end, f"network namespaces: {before} before, {now} after"
+        time.sleep(0.5)
+
+
+def _count_namespaces() -> int:
+    """Network namespaces of the whole machine (/proc/slabinfo, active objects); only root may know."""
+    try:
+        lines = Path("/proc/slabinfo").read_text().splitlines()
+    except PermissionError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("net_namespace ")), 0)
+
+
+JOURNEYS: dict[str, Callable[[Place], None]] = {
+    "first-example": lambda place: loads.first_example(place, 100),
+    "first-example-ordinary-user": first_example_as_ordinary_user,
+    "2.5-gib": lambda place: loads.one_way(place, 5 * GIB // 2),
+    "more-than-4-gib": lambda place: loads.one_way(place, 4 * GIB + 300_000_001),
+    "kill-9": kill_nine,
+    "50000-closed-by-client": lambda place: loads.one_after_another(place, 50_000, "client"),
+    "50000-closed-by-server": lambda place: loads.one_after_another(place, 50_000, "server"),
+    "1000-at-once": lambda place: loads.at_once(place, 1000),
+    "ten-minutes": lambda place: loads.load(place, 600),
+}
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="scripts/soak", description="the journeys at their whole size")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these: {', '.join(JOURNEYS)}")
+    parser.add_argument("--place", help="where the dumps go (default: the folder for temporary files); 6 GB")
+    arguments = parser.parse_args(argv)
+    unknown = [name for name in arguments.names if name not in JOURNEYS]
+    if unknown:
+        parser.error(f"no such journey: {', '.join(unknown)}")
+    failed = [name for name in arguments.names or JOURNEYS if not _play(name, arguments.place)]
+    print(f"{len(failed)} failed: {', '.join(failed)}" if failed else "all ok")
+    return 1 if failed else 0
+
+
+def _play(name: str, where: str | None) -> bool:
+    begin = time.monotonic()
+    try:
+        with tempfile.TemporaryDirectory(prefix="plg-soak-", dir=where) as folder:
+            JOURNEYS[name](Place(Path(folder)))
+    # A journey that fails, for whatever cause, is a line of the report, and the others still run. One that
+    # cannot run ends with an exception of pytest's, which is no Exception.
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        traceback.print_exc()
+        print(f"NOT OK  {name}: {error}", flush=True)
+        return False
+    print(f"ok      {name} ({time.monotonic() - begin:.0f} s)", flush=True)
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
