@@ -23,16 +23,10 @@ _KERNEL_FILE_SYSTEMS: Final = frozenset(
     {"proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "pstore", "bpf"}
     | {"efivarfs", "selinuxfs", "smackfs", "binfmt_misc", "fusectl", "resctrl"}
 )
-_PROC_READ_ONLY: Final = (
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/acpi",
-    "/proc/scsi",
-    "/proc/mtrr",
-)
+# Read-only in any case, and with them whatever else in /proc can be written and is no process (on most
+# machines bus, fs, irq, mtrr, acpi). Writing to /proc/pressure only sets an alarm for the writer.
+_PROC_READ_ONLY: Final = ("/proc/sys", "/proc/sysrq-trigger")
+_PROC_HARMLESS: Final = frozenset({"pressure"})
 # Daemons of the host that would answer the process's questions for names.
 _NAME_SERVICES: Final = (
     "/run/nscd/socket",
@@ -50,13 +44,15 @@ class FileView:
 
     hosts: str
     read_only: tuple[str, ...]
+    read_only_in_proc: tuple[str, ...]
     covered: tuple[str, ...]
 
     @classmethod
     def of_this_machine(cls, hosts: str) -> FileView:
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
         covered = dict.fromkeys(os.path.realpath(path) for path in _NAME_SERVICES if os.path.exists(path))
-        return cls(hosts, tuple(kernel_mounts(mounts)), tuple(covered))
+        doors = dict.fromkeys((*_PROC_READ_ONLY, *doors_to_the_kernel("/proc")))
+        return cls(hosts, tuple(kernel_mounts(mounts)), tuple(doors), tuple(covered))
 
 
 def emit_hosts(names: Iterable[tuple[str, Sequence[str]]]) -> str:
@@ -76,6 +72,17 @@ def kernel_mounts(mountinfo: str) -> list[str]:
         if rest.split()[0] in _KERNEL_FILE_SYSTEMS and point != "/proc" and not is_below:
             found.append(point)
     return list(dict.fromkeys(found))
+
+
+def doors_to_the_kernel(proc: str) -> list[str]:
+    """What stands in a /proc beside processes and can be written, or be a directory of such."""
+    with os.scandir(proc) as entries:
+        return [
+            entry.path
+            for entry in entries
+            if not (entry.name.isdigit() or entry.is_symlink() or entry.name in _PROC_HARMLESS)
+            and (entry.is_dir() or entry.stat().st_mode & 0o222)
+        ]
 
 
 def _unescape(path: str) -> str:
@@ -122,7 +129,7 @@ def _protect_kernel(view: FileView) -> None:
             # Hidden under another mount, or behind a directory closed to this user: out of reach.
             if error.errno not in (errno.ENOENT, errno.EINVAL, errno.EACCES):
                 raise
-    present = [path for path in _PROC_READ_ONLY if os.path.exists(path)]
+    present = [path for path in view.read_only_in_proc if os.path.exists(path)]
     for path in present:
         kernel.bind(path, path)
     kernel.bind("/proc/sys/net", "/proc/sys/net")

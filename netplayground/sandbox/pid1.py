@@ -77,7 +77,11 @@ class FirstProcess:
                 self._finish()
 
     def _start(self) -> None:
-        self._leader = os.fork()
+        try:
+            self._leader = os.fork()
+        except OSError as error:
+            protocol.send(self._channel, protocol.CommandFailed(error.errno or 0, str(error.strerror)))
+            os._exit(1)
         if self._leader == 0:
             run_command(self._command, self._channel)
         self._leader_lives = True

@@ -7,7 +7,6 @@ the machine needs for the work, not for the waiting.
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import selectors
 import signal
@@ -65,8 +64,7 @@ class Sandbox:
         """Make every process's namespaces; return when all stand, or raise SandboxError with nothing left."""
         try:
             self._check_identity()
-            with _quiet_memory():
-                self._fork_all()
+            self._fork_all()
             self._serve_births()
             if self._terminal:
                 self._terminal.lend()
@@ -212,17 +210,3 @@ def _signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
-
-
-@contextlib.contextmanager
-def _quiet_memory() -> Iterator[None]:
-    """Keep the collector from touching objects while children share their pages."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        if was_enabled:
-            gc.enable()

@@ -150,6 +150,8 @@ class SandboxedProcess:
                     events.append(_exited(status))
                 case protocol.CommandFailed(number, text):
                     events.append(CommandFailed(number, text))
+                case protocol.Refused(_, _, subject):
+                    raise SandboxError(f"cannot go on with process {self.name}: {subject}")
         return events
 
     def listening(self) -> set[tuple[tables.Address, int]]:

@@ -119,12 +119,19 @@ def test_a_network_made_inside_leads_nowhere() -> None:
     assert "tun0" in "".join(outside)
 
 
-def test_a_second_hold_on_the_tun_is_refused() -> None:
+@pytest.mark.parametrize("device", ["tun0", "tun1"])
+def test_no_tun_can_be_taken_or_made(device: str) -> None:
     program = (
         "import fcntl, os, struct; d = os.open('/dev/net/tun', os.O_RDWR); "
-        "fcntl.ioctl(d, 0x400454ca, struct.pack('16sH22x', b'tun0', 0x5001))"
+        f"fcntl.ioctl(d, 0x400454ca, struct.pack('16sH22x', b'{device}', 0x5001))"
     )
     assert refused(f'python3 -c "{program}"')
+
+
+def test_nothing_of_the_kernels_in_proc_can_be_written() -> None:
+    aside = "-path '/proc/[0-9]*' -prune -o -path /proc/pressure -prune -o -path /proc/sys/net -prune"
+    found = f"find /proc {aside} -o -type f -perm /222 -writable -print"
+    assert play(f"{found} 2>/dev/null").lines == []
 
 
 @pytest.mark.parametrize(

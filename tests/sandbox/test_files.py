@@ -59,3 +59,13 @@ def test_any_name_of_a_mount_point_comes_back(name: str) -> None:
 
 def test_the_mounts_of_this_machine_can_be_read() -> None:
     assert "/proc" not in files.kernel_mounts(Path("/proc/self/mountinfo").read_text())
+
+
+def test_doors_to_the_kernel_are_told_from_processes(tmp_path: Path) -> None:
+    for directory in ("1", "sys", "pressure"):
+        (tmp_path / directory).mkdir()
+    for name, mode in (("mtrr", 0o644), ("cpuinfo", 0o444), ("sysrq-trigger", 0o200)):
+        (tmp_path / name).touch(mode)
+    (tmp_path / "self").symlink_to("1")
+    doors = sorted(files.doors_to_the_kernel(str(tmp_path)))
+    assert doors == [str(tmp_path / name) for name in ("mtrr", "sys", "sysrq-trigger")]

@@ -80,6 +80,12 @@ def test_a_refusal_names_the_process(twin: FirstProcessTwin) -> None:
     assert (caught.value.step, caught.value.number, caught.value.subject) == (Step.PROC, 1, "p1: /proc")
 
 
+def test_a_pid_1_in_trouble_is_an_error(twin: FirstProcessTwin) -> None:
+    protocol.send(twin.channel, protocol.Refused(Step.UNKNOWN.value, 0, "MemoryError()"))
+    with pytest.raises(SandboxError, match=r"p1: MemoryError\(\)"):
+        twin.process.read_messages()
+
+
 def test_an_early_end_is_an_error(twin: FirstProcessTwin) -> None:
     twin.channel.close()
     with pytest.raises(SandboxError, match="p1"):
