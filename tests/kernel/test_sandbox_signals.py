@@ -125,12 +125,12 @@ def test_umask_and_limits_are_as_at_the_start(by_root: bool) -> None:
     assert played.lines == ["0027", "333", "777"]
 
 
-def test_a_command_that_cannot_be_forked_is_told() -> None:
-    """The limit on processes counts a user's, wherever they are; root is exempt from it."""
+def test_a_limit_on_processes_is_told() -> None:
+    """It counts the processes of a user, wherever they are; root is exempt from it."""
     needs_root()
     needs_tun()
     limit = ("prlimit", "--nproc=1:1")
-    # An ordinary user of his own number, with nothing else running: PID 1 itself is already one too many.
+    # plg is one already.
     played = play("true", by_root=False, prefix=limit)
     assert "Resource temporarily unavailable" in played.facts.get("error", "") + str(played.events)
 
