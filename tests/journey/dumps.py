@@ -27,7 +27,7 @@ Address = tuple[str, int]
 PLAIN = ("-o", "ip.check_checksum:TRUE", "-d", "tcp.port==1-65535,data", "-d", "udp.port==1-65535,data")
 WARNING = 0x600000  # PI_WARN of epan/proto.h; below it are notes and chat (SYN, FIN)
 # What tshark says about things that happen: a reset, and a port pair that is used again after a FIN.
-FACTS = ("Connection reset (RST)", "A new tcp session is started with the same ports earlier in this trace")
+FACTS = ("Connection reset (RST)", "A new tcp session is started with the same ports")
 TOOL_DEADLINE_S = 600
 
 

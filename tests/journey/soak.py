@@ -2,7 +2,7 @@
 
     python -m journey.soak [NAME...]        all of them, or those named
 
-Each runs in a folder of its own that is deleted. A line that is not ok says what came out; the status is 1 then.
+Each runs in a folder of its own that is deleted. One that is not ok says what came out, and ends it all with 1.
 """
 
 from __future__ import annotations
