@@ -22,11 +22,11 @@ from __future__ import annotations
 
 import struct
 import sys
-import zlib
 from array import array
 from dataclasses import dataclass
 
 from netplayground.dump import blocks
+from netplayground.dump.crc import crc32
 from netplayground.dump.model import Ending
 from netplayground.packet.checksum import Octets
 
@@ -181,7 +181,7 @@ def emit_footer(footer: Footer, tail: bytes) -> bytes:
     body += b"".join(_LOCATION.pack(*location) for location in footer.directories)
     body += bytes(-len(body) % 4)
     block = blocks.emit_custom(blocks.FOOTER, body + bytes(4))
-    crc = zlib.crc32(block[:-8], zlib.crc32(tail))
+    crc = crc32(block[:-8], crc32(tail))
     return block[:-8] + crc.to_bytes(4, "big") + block[-4:]
 
 

@@ -7,12 +7,12 @@ overflows.
 
 from __future__ import annotations
 
-import zlib
 from array import array
 from collections import Counter
 from typing import Protocol
 
 from netplayground.dump import blocks
+from netplayground.dump.crc import crc32
 from netplayground.dump.index import (
     ENTRIES_MOST,
     EVENTS_MOST,
@@ -127,7 +127,7 @@ class Ledger:
     ) -> None:
         """Put a page into the directory."""
         self.entries.append(
-            emit_entry(Entry(offset, len(page), what, zlib.crc32(page), count, facts, first, last))
+            emit_entry(Entry(offset, len(page), what, crc32(page), count, facts, first, last))
         )
 
     def _page(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 
 from netplayground.dump import blocks
+from netplayground.dump.crc import crc32
 from netplayground.dump.index import Entry, Footer, parse_directory, parse_footer
 from netplayground.dump.model import RunHeader, State
 from netplayground.dump.source import Source, Walk
@@ -96,7 +96,7 @@ def find_footer(source: Source) -> tuple[Footer, bytes, int]:
     if not 0 <= source.size - footer.tail <= 3 * blocks.MOST:
         raise ValueError("its footer does not know where the tail begins")
     tail = source.read_some(footer.tail, source.size - footer.tail)
-    if zlib.crc32(tail[:-8]) != int.from_bytes(tail[-8:-4], "big"):
+    if crc32(tail[:-8]) != int.from_bytes(tail[-8:-4], "big"):
         raise ValueError("the CRC-32 of its index is wrong")
     return footer, tail, footer.tail
 

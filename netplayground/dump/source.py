@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from netplayground.dump import blocks
+from netplayground.dump.crc import crc32
 from netplayground.dump.index import Entry
 from netplayground.errors import DamagedDumpError, DumpError, NotADumpError
 
@@ -71,7 +71,7 @@ class Source:
     def read_page(self, entry: Entry) -> bytes:
         """Give what is in a page of the index, if it is what was written."""
         block = self.read_block(entry.offset, entry.length, entry.what)
-        if zlib.crc32(block) != entry.crc:
+        if crc32(block) != entry.crc:
             raise self.damaged("the CRC-32 of a page of the index is wrong", entry.offset)
         return block[blocks.CUSTOM_HEADER : -4]
 

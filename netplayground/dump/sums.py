@@ -8,9 +8,9 @@ that another program cuts off is then a short read, and not SIGBUS.
 from __future__ import annotations
 
 import os
-import zlib
 from array import array
 
+from netplayground.dump.crc import crc32
 from netplayground.dump.index import WINDOW
 
 _PIECE = 1 << 16
@@ -44,12 +44,12 @@ class Sums:
     def _cover(self, fd: int, length: int) -> None:
         at, end, crc = self.done, self.done + length, 0
         if at == 0:
-            at, crc = len(self._first), zlib.crc32(self._first)
+            at, crc = len(self._first), crc32(self._first)
         while at < end:
             got = os.preadv(fd, [self._view[: min(_PIECE, end - at)]], at)
             if got == 0:
                 raise OSError(0, "it became shorter while it was written")
-            crc = zlib.crc32(self._view[:got], crc)
+            crc = crc32(self._view[:got], crc)
             at += got
         self.values.append(crc)
         self.done = end

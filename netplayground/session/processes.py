@@ -37,7 +37,7 @@ class RunningProcess:
 
 
 class Processes:
-    """Starts processes when their time has come, and says when one has ended and when nothing is left of any."""
+    """Starts processes when their time has come; says when one has ended and when nothing is left of any."""
 
     def __init__(
         self,
@@ -102,7 +102,9 @@ class Processes:
                 process.sandboxed.kill()
             elif not process.has_ended:
                 process.outcome = replace(process.outcome, ended_by_plg=True)
-                self._writer.fact("process-signalled", process=process.planned.name, signal=self._plan.kill_signal)
+                self._writer.fact(
+                    "process-signalled", process=process.planned.name, signal=self._plan.kill_signal
+                )
                 process.sandboxed.finish()
 
     def kill(self) -> None:

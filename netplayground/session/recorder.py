@@ -1,7 +1,7 @@
 """What hears the connections of a recording: the dump's writer, and for `-v` a line a connection.
 
-Without `-v` the connector and the pipes talk to the dump's `ConnectionWriter` itself: nothing of ours is on the path of
-a chunk. With it a `NarratedConnection` stands between.
+Without `-v` the connector and the pipes talk to the dump's `ConnectionWriter` itself: nothing of ours is on
+the path of a chunk. With it a `NarratedConnection` stands between.
 """
 
 from __future__ import annotations

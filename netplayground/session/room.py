@@ -18,7 +18,7 @@ def raise_descriptor_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, max(limit, hard)))
             return
         except (OSError, ValueError):
-            continue  # above the hard limit only root may go, and not everywhere; the hard limit itself always works
+            continue  # above the hard limit only root may go, and not everywhere; the hard limit itself works
 
 
 def room_for_connections() -> int:

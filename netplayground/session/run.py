@@ -1,11 +1,13 @@
 """A recording from start to end.
 
-    stand: limits, proxy namespace, sandbox ── the dump begins ── run ── wind down ── settle ── the dump is complete
+    stand: limits, proxy namespace, sandbox ── the dump begins ── run ── wind down ── settle ── the dump is
+    complete
 
-- Run: processes start as `--ready` says, until the `--until` process or all have ended, the time is up, or a signal.
+- Run: processes start as `--ready` says, until the `--until` process or all have ended, the time is up, or
+  a signal.
 - Wind down: the others get the kill signal, the grace, SIGKILL. Packets go on all the while.
-- Settle: all processes are gone, their kernels still have last bytes, FINs and RSTs to say. It is over when no
-  connection is open, or when nothing has been said for a while.
+- Settle: all processes are gone, their kernels still have last bytes, FINs and RSTs to say. It is over when
+  no connection is open, or when nothing has been said for a while.
 
 Whatever goes wrong on the way, everything that was made is taken down in the reverse order.
 """
@@ -95,7 +97,9 @@ class Recording:
         self._proxy_link = Link("proxy", proxy.tun_fd, ())
         room = room_for_connections()
         if room < PLENTY:
-            narrate(f"room for {room:,} connections at once: the limit on open files allows no more (ulimit -Hn)")
+            narrate(
+                f"room for {room:,} connections at once: the limit on open files allows no more (ulimit -Hn)"
+            )
         by_address = links_by_address(self._links)
         self._recorder = Recorder(writer, by_address, narrate if plan.verbosity else None)
         self._workspace = Workspace(self._loop, writer.fileno())

@@ -1,7 +1,7 @@
 """The signals that end a run in order, as something the loop can wait for.
 
-Python runs a handler between two of its instructions, and a wait for descriptors goes on after it; so the handler does
-nothing, and the signal's number comes out of a socket pair (signal.set_wakeup_fd).
+Python runs a handler between two of its instructions, and a wait for descriptors goes on after it; so the
+handler does nothing, and the signal's number comes out of a socket pair (signal.set_wakeup_fd).
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class SignalWatch:
                 self._former[number] = signal.signal(number, _do_nothing)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for number, handler in self._former.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._former_wakeup)

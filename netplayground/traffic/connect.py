@@ -1,21 +1,23 @@
-"""Connection set-up: a client's SYN is held until its server has answered, then let go, so that connect() behaves as if
-the playground were not there.
+"""Connection set-up: a client's SYN is held until its server has answered, then let go, so that connect()
+behaves as if the playground were not there.
 
 States of an attempt, from the SYN of a new connection to the pipe:
 
-    CONNECTING  the SYN is held; the proxy connects onward, from the client's own address and port
-    RELEASED    the server has said SYN-ACK; the SYN is written into the proxy namespace, where a listener waits
-    AGREED      the client has said its ACK: accept() will give the pipe's other socket
+    CONNECTING  the SYN is held; the proxy connects onward, from the client's own address and port RELEASED
+    the server has said SYN-ACK; the SYN is written into the proxy namespace, where a listener waits AGREED
+    the client has said its ACK: accept() will give the pipe's other socket
 
-Refused: the router answers with RST. Unreachable: with ICMP. No answer: with silence. What keeps the server from seeing
-more than it would without us:
+Refused: the router answers with RST. Unreachable: with ICMP. No answer: with silence. What keeps the server
+from seeing more than it would without us:
 
-- The proxy's kernel would repeat its own SYN as long as it likes. Each SYN of the client is leave for one SYN onward, so
-  a client that has given up (it says nothing then) stops the onward connect too.
-- The proxy's last ACK is held until AGREED. A client that is gone by then answers our SYN-ACK with RST; that RST goes to
-  the server in place of the ACK, and its accept() never returns a connection that nobody has.
+- The proxy's kernel would repeat its own SYN as long as it likes. Each SYN of the client is leave for one
+  SYN onward, so a client that has given up (it says nothing then) stops the onward connect too.
+- The proxy's last ACK is held until AGREED. A client that is gone by then answers our SYN-ACK with RST;
+  that RST goes to the server in place of the ACK, and its accept() never returns a connection that nobody
+  has.
 
-A listener stays for the next SYN (they are all held, so it answers only those let go); the least used goes first.
+A listener stays for the next SYN (they are all held, so it answers only those let go); the least used goes
+first.
 """
 
 from __future__ import annotations
@@ -71,9 +73,22 @@ ListenerFactory = Callable[[int, bytes, int, bytes, int], ConnectionListener]
 class Attempt:
     """One connection that is not one yet."""
 
-    __slots__ = ("client", "held_ack", "held_syn", "key", "leave", "listener", "server", "sock", "state", "syn")
+    __slots__ = (
+        "client",
+        "held_ack",
+        "held_syn",
+        "key",
+        "leave",
+        "listener",
+        "server",
+        "sock",
+        "state",
+        "syn",
+    )
 
-    def __init__(self, key: Key, client: Link, server: Link, syn: bytes, listener: ConnectionListener) -> None:
+    def __init__(
+        self, key: Key, client: Link, server: Link, syn: bytes, listener: ConnectionListener
+    ) -> None:
         self.key = key
         self.client = client
         self.server = server
@@ -93,7 +108,9 @@ class Door:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.expected: dict[tuple[str, int], Attempt] = {}  # by the client's address and port, as accept() says it
+        self.expected: dict[
+            tuple[str, int], Attempt
+        ] = {}  # by the client's address and port, as accept() says it
 
 
 class Connector:
@@ -138,7 +155,7 @@ class Connector:
         self._proxy.write(frame)
 
     def on_packet_of_proxy(self, link: Link, key: Key, flags: int, frame: memoryview) -> None:
-        """The proxy says something to the process of `link`: to the server of an attempt, or of what stands."""
+        """The proxy says something to the process of `link`: as an attempt's client, or of what stands."""
         attempt = self.attempts.get(key)
         if attempt is None or attempt.state == AGREED or flags & tcp.RST:
             link.write(frame)
@@ -202,7 +219,9 @@ class Connector:
 
     def _refuse_for_room(self, client: Link, syn: bytes, listener: ConnectionListener) -> None:
         if not self.refused_for_room:
-            self._say(f"no descriptors for more than {self._capacity} connections at once: refusing the next ones")
+            self._say(
+                f"no descriptors for more than {self._capacity} connections at once: refusing the next ones"
+            )
         self.refused_for_room += 1
         listener.note("no-room")
         listener.refused()
@@ -248,8 +267,8 @@ class Connector:
             attempt.listener.unreachable()
             attempt.client.send(icmp.emit_unreachable(memoryview(attempt.syn)[_VIRTIO:]))
         else:
-            # ETIMEDOUT; or EADDRNOTAVAIL: an earlier connection of the same two ports still lingers in the proxy, where
-            # a server would not have answered either. The client asks again, or not.
+            # ETIMEDOUT; or EADDRNOTAVAIL: an earlier connection of the same two ports still lingers in the
+            # proxy, where a server would not have answered either. The client asks again, or not.
             attempt.listener.unanswered()
         self._forget(attempt)
 
@@ -304,7 +323,9 @@ class Connector:
         key = attempt.key
         del self.attempts[key]
         attempt.listener.established()
-        pipe = Pipe(self._workspace, attempt.listener, client_sock, onward, lambda _pipe: self._on_pipe_closed(key))
+        pipe = Pipe(
+            self._workspace, attempt.listener, client_sock, onward, lambda _pipe: self._on_pipe_closed(key)
+        )
         self._open[key] = pipe
         client_end, server_end = pipe.ends
         self._loop.add(client_sock.fileno(), END_EVENTS, client_end.on_events)
@@ -320,8 +341,8 @@ class Connector:
         attempt.listener.aborted()
         if attempt.sock is not None:
             attempt.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-        # Its last packet, the RST, leaves when the socket is closed; by then the router knows nothing of the attempt
-        # and passes it on, as it should.
+        # Its last packet, the RST, leaves when the socket is closed; by then the router knows nothing of the
+        # attempt and passes it on, as it should.
         self._forget(attempt)
 
     def _forget(self, attempt: Attempt) -> None:
@@ -341,7 +362,7 @@ def _family(address: bytes) -> int:
 
 
 def _new_socket(family: int) -> socket.socket:
-    """A TCP socket that may use any address and port of any process, also one that another socket here uses."""
+    """A TCP socket that may use any process's address and port, also those that another socket here uses."""
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -26,11 +26,13 @@ class Link:
         self.dropped_write = 0
 
     def write(self, frame: bytes | memoryview) -> None:
-        """Hand one packet, virtio header first, to the process's kernel; a refused one is dropped and counted."""
+        """Hand one packet, virtio header first, to the process's kernel; a refused one is dropped and
+        counted."""
         try:
             os.write(self.fd, frame)
         except OSError:
-            # EINVAL: an offload header that does not fit its packet; ENOBUFS: no memory. A wire loses packets too.
+            # EINVAL: an offload header that does not fit its packet; ENOBUFS: no memory. A wire loses packets
+            # too.
             self.dropped_write += 1
 
     def send(self, packet: bytes) -> None:

@@ -1,12 +1,13 @@
 """The one event loop: descriptors by epoll, timers by a heap, work that is put off to the right moment.
 
-One round: run the timers that are due, wait for descriptors, call their handlers, run what was asked for `again`,
-close what was given to `close_later`. Invariants:
+One round: run the timers that are due, wait for descriptors, call their handlers, run what was asked for
+`again`, close what was given to `close_later`. Invariants:
 
-- A descriptor is closed after the batch of events in which it died, never inside it: otherwise its number could be
-  taken by a new descriptor that an event of the same batch, meant for the old one, would reach.
+- A descriptor is closed after the batch of events in which it died, never inside it: otherwise its number
+  could be taken by a new descriptor that an event of the same batch, meant for the old one, would reach.
 - A handler that is removed is not called any more, not even for events already in the batch.
-- `before_look` runs before each look at the descriptors, `before_sleep` before the loop sleeps: there is nothing to do.
+- `before_look` runs before each look at the descriptors, `before_sleep` before the loop sleeps: there is
+  nothing to do.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Timer:
 
 
 class Loop:
-    """Waits for descriptors and times and calls who asked for them. Times are nanoseconds of CLOCK_MONOTONIC."""
+    """Waits for descriptors and times, and calls who asked for them. Times: ns of CLOCK_MONOTONIC."""
 
     def __init__(
         self, before_look: Callable[[], None] = lambda: None, before_sleep: Callable[[], None] = lambda: None
@@ -126,15 +127,18 @@ class Loop:
         self._stopped = False
 
     def close(self) -> None:
-        """Close the epoll descriptor and what was still to be closed; registered descriptors stay their owners'."""
+        """Close the epoll descriptor and what was still to be closed; registered descriptors stay their
+        owners'."""
         self._close_dead()
         self._epoll.close()
 
     def _wait(self, timeout: float | None) -> list[tuple[int, int]]:
-        """Look for a moment longer, then sleep: the answer to what was just passed on often comes within microseconds.
+        """Look for a moment longer, then sleep: the answer to what was just passed on often comes within
+        microseconds.
 
-        To sleep and to be woken costs each side more than that on a machine that has to wake a processor for it (a round
-        trip of 64 bytes: 180 µs without looking, 110 with). Looks in vain make the next ones rarer.
+        To sleep and to be woken costs each side more than that on a machine that has to wake a processor for
+        it (a round trip of 64 bytes: 180 µs without looking, 110 with). Looks in vain make the next ones
+        rarer.
         """
         poll = self._epoll.poll
         if timeout == 0:

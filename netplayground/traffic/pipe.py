@@ -1,21 +1,25 @@
 """A pipe: one spliced TCP connection, two sockets in the proxy namespace and what goes from one to the other.
 
-States of an end: its descriptor may be `readable` (there may be more to read), it may have `unsent` bytes (its kernel
-took no more of what its peer said), its process may have said its last byte (`fin_seen`). What moves:
+States of an end: its descriptor may be `readable` (there may be more to read), it may have `unsent` bytes
+(its kernel took no more of what its peer said), its process may have said its last byte (`fin_seen`). What
+moves:
 
-- Bytes are read from an end only while its peer has nothing unsent: a process that stops reading stops the other one by
-  TCP's own window, and nothing piles up here. The listener has the bytes before the peer gets the first of them.
-- All pipes share one read buffer. What the peer does not take at once is not kept in memory: it lies in the listener's
-  file already and goes from there by sendfile(2). So a connection holds no bytes at all, however much it moves.
-- FIN is passed on after the last byte, the other direction goes on; RST ends the pipe at once, with RST to the peer.
+- Bytes are read from an end only while its peer has nothing unsent: a process that stops reading stops the
+  other one by TCP's own window, and nothing piles up here. The listener has the bytes before the peer gets
+  the first of them.
+- All pipes share one read buffer. What the peer does not take at once is not kept in memory: it lies in the
+  listener's file already and goes from there by sendfile(2). So a connection holds no bytes at all, however
+  much it moves.
+- FIN is passed on after the last byte, the other direction goes on; RST ends the pipe at once, with RST to
+  the peer.
 
-The buffer is as large as the cache that a core has for itself: reading into it, writing that to the file and sending it
-costs less than splice(2) into the file and sendfile(2) out of it, which walk the same bytes page by page (measured with
-iperf3: 5.2 against 4.2 Gbit/s), and small and large chunks take one path.
+The buffer is as large as the cache that a core has for itself: reading into it, writing that to the file and
+sending it costs less than splice(2) into the file and sendfile(2) out of it, which walk the same bytes page
+by page (measured with iperf3: 5.2 against 4.2 Gbit/s), and small and large chunks take one path.
 
-Descriptors are registered once, edge-triggered. So a read that did not fill the buffer has drained the socket, unless
-the last event told of more than bytes: a FIN, an error, an urgent byte (a read stops at the mark, tcp(7)); then only
-EAGAIN says drained.
+Descriptors are registered once, edge-triggered. So a read that did not fill the buffer has drained the
+socket, unless the last event told of more than bytes: a FIN, an error, an urgent byte (a read stops at the
+mark, tcp(7)); then only EAGAIN says drained.
 """
 
 from __future__ import annotations
@@ -48,7 +52,8 @@ class PipeListener(Protocol):
         """Bytes that `side` said; returns the offset of the first of them in the listener's file."""
 
     def extents(self, offset: int, skip: int, length: int) -> list[tuple[int, int]]:
-        """Where a chunk of `length` bytes that begins at `offset` lies, but for its first `skip` bytes: (offset, length)."""
+        """Where a chunk of `length` bytes that begins at `offset` lies, but for its first `skip` bytes:
+        (offset, length)."""
 
     def fin(self, side: int) -> None:
         """`side` has said its last byte."""
@@ -103,12 +108,14 @@ class End:
         if events & EPOLLPRI and not self.drain_to_eagain:
             self.pipe.listener.note("urgent-byte", side=SIDES[self.side])
         self.drain_to_eagain = True
-        # An abort overtakes what its peer has no room for, as on a wire. After a FIN, reading would not tell of it.
+        # An abort overtakes what its peer has no room for, as on a wire. After a FIN, reading would not tell
+        # of it.
         if events & EPOLLERR and (self.fin_seen or self.peer.unsent):
             self.pipe.reset_by(self)
 
     def forward(self) -> None:
-        """Move what this process said to the other one, until it is drained, the other is full, or the turn is over."""
+        """Move what this process said to the other one, until it is drained, the other is full, or the turn
+        is over."""
         pipe, peer, sock, view = self.pipe, self.peer, self.sock, self.pipe.workspace.view
         for _ in range(_READS_A_TURN):
             if pipe.closed or peer.unsent or self.fin_seen:
@@ -132,7 +139,8 @@ class End:
         pipe.workspace.loop.again(self.forward)
 
     def send(self, data: memoryview, offset: int) -> None:
-        """Hand this process bytes; they lie at `offset` of the listener's file, for the part that it does not take."""
+        """Hand this process bytes; they lie at `offset` of the listener's file, for the part that it does not
+        take."""
         self.pipe.workspace.has_sent = True
         try:
             sent = self.sock.send(data)
@@ -168,7 +176,7 @@ class End:
 
 
 class Pipe:
-    """Two ends, and the listener that hears both before they hear one another. Starts moving when it is made."""
+    """Two ends, and the listener that hears both before they hear one another."""
 
     __slots__ = ("closed", "ends", "listener", "on_closed", "workspace")
 

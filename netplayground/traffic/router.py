@@ -1,14 +1,15 @@
 """The router: reads packets from every TUN device and decides where each goes.
 
-TCP of a process goes into the proxy namespace, where connections are taken apart; TCP out of it goes to the process
-that has the destination address; both pass the connector while they belong to a connection that is not one yet.
-Everything else goes straight to the process that it is for, or to all others (broadcast, multicast). A packet may
-come only from an address of its sender.
+TCP of a process goes into the proxy namespace, where connections are taken apart; TCP out of it goes to the
+process that has the destination address; both pass the connector while they belong to a connection that is
+not one yet. Everything else goes straight to the process that it is for, or to all others (broadcast,
+multicast). A packet may come only from an address of its sender.
 
-This is the path of every packet. What nearly all are, TCP of a connection that stands, without IP options, is decided
-with one unpack from the reused read buffer and one write of the same bytes: the virtio header before the packet (its
-checksum still to be completed, its segments of up to 64 KiB still to be cut) passes through untouched. Whatever is
-anything else goes the slow way, which parses it in full. Malformed packets are counted and dropped.
+This is the path of every packet. What nearly all are, TCP of a connection that stands, without IP options, is
+decided with one unpack from the reused read buffer and one write of the same bytes: the virtio header before
+the packet (its checksum still to be completed, its segments of up to 64 KiB still to be cut) passes through
+untouched. Whatever is anything else goes the slow way, which parses it in full. Malformed packets are counted
+and dropped.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ _SMALLEST_V4 = _VIRTIO + ip.IPV4_HEADER + tcp.HEADER_LENGTH
 _SMALLEST_V6 = _VIRTIO + ip.IPV6_HEADER + tcp.HEADER_LENGTH
 
 _IGMP = 2
-_ICMPV6_TO_ROUTERS = frozenset({130, 131, 132, 133, 143})  # MLD and router solicitation: we are the router, and flood
+_ICMPV6_TO_ROUTERS = frozenset(
+    {130, 131, 132, 133, 143}
+)  # MLD and router solicitation: we are the router, and flood
 _ICMP_ERRORS = {ip.ICMP: frozenset({3, 4, 5, 11, 12}), ip.ICMPV6: frozenset(range(128))}
 _UNSPECIFIED_V6 = bytes(16)
 _BROADCAST_V4 = b"\xff" * 4
@@ -85,7 +88,9 @@ class Router:
                     turn.end()
                     return
                 frame = view[:size]
-                first, fragment, protocol, source, target, source_port, port, flags = unpack_v4(buffer, _VIRTIO)
+                first, fragment, protocol, source, target, source_port, port, flags = unpack_v4(
+                    buffer, _VIRTIO
+                )
                 if first == _V4_WITHOUT_OPTIONS:
                     fast = size >= _SMALLEST_V4 and not fragment & _ANY_FRAGMENT
                 else:
@@ -103,7 +108,12 @@ class Router:
     def _reader_of_proxy(self) -> Callable[[int], None]:
         fd, buffer, buffers, view = self._proxy.fd, self._buffer, [self._buffer], memoryview(self._buffer)
         by_address, connector = self._by_address, self._connector
-        attempts, readv, unpack_v4, unpack_v6 = connector.attempts, os.readv, _FAST_V4.unpack_from, _FAST_V6.unpack_from
+        attempts, readv, unpack_v4, unpack_v6 = (
+            connector.attempts,
+            os.readv,
+            _FAST_V4.unpack_from,
+            _FAST_V6.unpack_from,
+        )
         from_proxy, is_traced = self._from_proxy, self._trace is not None
         turn = Turn(self._loop)
 
@@ -197,7 +207,9 @@ class Router:
             return
         source, destination = ip_address(packet.source), ip_address(packet.destination)
         if segment is None:
-            self._trace(f"{source} {direction} {destination} protocol {packet.protocol} {len(packet.payload)} bytes")
+            self._trace(
+                f"{source} {direction} {destination} protocol {packet.protocol} {len(packet.payload)} bytes"
+            )
             return
         self._trace(
             f"{source}:{segment.source_port} {direction} {destination}:{segment.destination_port} "
@@ -209,8 +221,8 @@ class Router:
 class Turn:
     """How many packets a device may hand over before the others have their turn.
 
-    To ask a device that has nothing more costs as much as a packet, and most often there was only one. So a turn is one
-    packet, and grows while device after device turn there was more.
+    To ask a device that has nothing more costs as much as a packet, and most often there was only one. So a
+    turn is one packet, and grows while device after device turn there was more.
     """
 
     __slots__ = ("_loop", "_packets", "_round", "_used_up")

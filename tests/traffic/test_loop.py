@@ -30,7 +30,7 @@ def test_a_cancelled_timer_does_not_run() -> None:
 
 def test_a_descriptor_is_closed_after_the_batch_and_its_handler_not_called_again() -> None:
     loop, seen = Loop(), list[str]()
-    readers = [open(pair[0], "rb", buffering=0) for pair in _two_readable_pipes()]
+    readers = [os.fdopen(pair[0], "rb", buffering=0) for pair in _two_readable_pipes()]
 
     def close_both(_events: int) -> None:
         seen.append("handler")

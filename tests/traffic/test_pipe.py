@@ -1,7 +1,9 @@
-"""A pipe between two real TCP connections over loopback, one event batch at a time: what one says, the other hears."""
+"""A pipe between two real TCP connections over loopback, one event batch at a time: what one says, the other
+hears."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -21,7 +23,8 @@ _SEGMENT = 60_000  # the notebook cuts large chunks with a gap, as a dump does
 
 
 class Notebook:
-    """A listener that keeps bytes in a file, cut into segments with gaps between, and remembers what it heard."""
+    """A listener that keeps bytes in a file, cut into segments with gaps between, and remembers what it
+    heard."""
 
     def __init__(self, path: Path) -> None:
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT)
@@ -90,10 +93,8 @@ class Table:
         heard = bytearray()
 
         def read() -> bool:
-            try:
+            with contextlib.suppress(BlockingIOError):
                 heard.extend(sock.recv(1 << 20))
-            except BlockingIOError:
-                pass
             return len(heard) >= length
 
         self.serve(read)
@@ -156,10 +157,8 @@ def test_a_peer_that_stops_reading_stops_the_sender_and_nothing_piles_up(table: 
     def send_until_stopped() -> bool:
         nonlocal sent
         before = sent
-        try:
+        with contextlib.suppress(BlockingIOError):
             sent += table.client.send(data[sent : sent + (1 << 18)])
-        except BlockingIOError:
-            pass
         return before == sent and bool(table.pipe.ends[SERVER].unsent)
 
     table.serve(send_until_stopped)
@@ -177,10 +176,8 @@ def test_bulk_goes_through_whole_and_fin_comes_after_the_last_byte(table: Table)
 
     def both() -> bool:
         nonlocal sent
-        try:
+        with contextlib.suppress(BlockingIOError):
             sent += table.client.send(memoryview(data)[sent : sent + 500_000])
-        except BlockingIOError:
-            pass
         if sent == len(data):
             table.client.shutdown(socket.SHUT_WR)
             sent += 1
@@ -201,10 +198,8 @@ def test_an_abort_overtakes_what_the_peer_has_no_room_for(table: Table) -> None:
     block = bytes(1 << 18)
 
     def stuck() -> bool:
-        try:
+        with contextlib.suppress(BlockingIOError):
             table.client.send(block)
-        except BlockingIOError:
-            pass
         return bool(table.pipe.ends[SERVER].unsent)
 
     table.serve(stuck)
