@@ -2,7 +2,7 @@
 
     python -m journey.soak [NAME...]        all of them, or those named
 
-Each runs in a folder of its own that is deleted. One that is not ok says what came out, and ends it all with 1.
+Each runs in a folder of its own that is deleted. The status is 1 if one of them is not ok.
 """
 
 from __future__ import annotations
@@ -37,12 +37,16 @@ def kill_nine(place: Place) -> None:
 
 
 def _count_namespaces() -> int:
-    """Network namespaces of the whole machine (/proc/slabinfo, active objects); only root may know."""
+    """Network namespaces that the kernel has, held by anything at all; only root may know (else 0).
+
+    Its allocator counts what it keeps for its next use among the objects in use, until it is told to shrink.
+    """
+    slab = Path("/sys/kernel/slab/net_namespace")
     try:
-        lines = Path("/proc/slabinfo").read_text().splitlines()
-    except PermissionError:
+        (slab / "shrink").write_text("1")
+        return int((slab / "objects").read_text().split()[0])
+    except (PermissionError, FileNotFoundError):
         return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("net_namespace ")), 0)
 
 
 JOURNEYS: dict[str, Callable[[Place], None]] = {
