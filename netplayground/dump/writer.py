@@ -130,6 +130,7 @@ class DumpWriter:
     def _on_due(self) -> None:
         self._out.due = _NEVER
         try:
+            self._look_at_file()
             self._ledger.turn_pages(self._out)
         except OSError as error:
             self._out.fail(error)
@@ -145,11 +146,22 @@ class DumpWriter:
             self.flush()
             ledger.sums.finish(out.fd, out.offset)
             out.gather([self._tail()])
-            if os.fstat(out.fd).st_size != out.offset:
-                raise OSError(errno.EIO, "another program changed its length while it was recorded")
+            self._look_at_file()
             os.pwrite(out.fd, blocks.emit_section(blocks.STATE_COMPLETE, self._version), 0)
         except OSError as error:
             out.fail(error)
+
+    def _look_at_file(self) -> None:
+        """Raise OSError if another program has emptied, cut off or deleted the file.
+
+        Writing goes on at the old offset after that, with a hole before it, so that nothing else would tell.
+        """
+        status = os.fstat(self._out.fd)
+        if status.st_nlink == 0:
+            raise OSError(errno.EIO, "it was deleted while it was written")
+        first = blocks.emit_section(blocks.STATE_OPEN, self._version)
+        if status.st_size != self._out.offset or os.pread(self._out.fd, len(first), 0) != first:
+            raise OSError(errno.EIO, "another program changed it while it was written")
 
     def _tail(self) -> bytes:
         """Give the last sum page, the last directory and the footer."""

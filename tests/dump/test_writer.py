@@ -1,0 +1,343 @@
+"""The writer: one dump whatever way the bytes came, a file that is whole whatever went wrong."""
+
+from __future__ import annotations
+
+import os
+import resource
+import stat
+import subprocess
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from dump.making import FAMILIES, connect, create, every_ending, opened, say, splice, writing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from needs import cannot_run, needs_root
+from netplayground.dump.check import check_dump
+from netplayground.dump.connection import CHUNK_MOST
+from netplayground.dump.model import CLIENT, SERVER, Ending, State
+from netplayground.dump.reader import open_dump
+from netplayground.dump.writer import check_writable
+from netplayground.errors import DumpError
+
+
+ATTEMPTS: tuple[Callable[[Path], object], ...] = (create, check_writable)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    needs_root()
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", place], capture_output=True
+    ).returncode:
+        cannot_run("needs to mount a tmpfs")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@contextmanager
+def length_limit(most: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    pieces=st.lists(st.tuples(st.sampled_from([CLIENT, SERVER]), st.integers(1, 65536)), max_size=12),
+    family=st.sampled_from(FAMILIES),
+)
+def test_chunks_and_spliced_chunks_give_the_same_dump(
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[tuple[int, int]], family: int
+) -> None:
+    place = tmp_path_factory.mktemp("both")
+    for how in (say, splice):
+        with writing(place / how.__name__) as writer:
+            connection = opened(writer, family)
+            for number, (side, length) in enumerate(pieces):
+                how(connection, side, bytes([number]) * length)
+    assert (place / "say").read_bytes() == (place / "splice").read_bytes()
+    check_dump(place / "say")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("length", [1, 64, 16384, 16385, 65495, 65496, 300_001, CHUNK_MOST])
+def test_where_a_chunk_went_is_where_its_bytes_are(tmp_path: Path, family: int, length: int) -> None:
+    data = os.urandom(length)
+    with writing(tmp_path / "d") as writer:
+        connection = opened(writer, family)
+        where = connection.chunk(SERVER, memoryview(data))
+        for skip in (0, 1, length // 2, length - 1):
+            extents = connection.extents(where, skip, length)
+            assert b"".join(os.pread(writer.fileno(), size, at) for at, size in extents) == data[skip:]
+    with open_dump(tmp_path / "d") as dump:
+        assert b"".join(dump.payload(event) for event in dump.events(0)) == data
+
+
+def test_spliced_bytes_are_where_the_extents_say_and_the_pipe_is_empty(tmp_path: Path) -> None:
+    data = os.urandom(65536)
+    reader, writer_end = os.pipe()
+    os.set_blocking(reader, False)
+    with writing(tmp_path / "d") as writer:
+        connection = opened(writer)
+        extents: list[tuple[int, int]] = []
+        os.write(writer_end, data)
+        connection.splice_chunk(CLIENT, reader, len(data), extents)
+        assert b"".join(os.pread(writer.fileno(), size, at) for at, size in extents) == data
+        with pytest.raises(BlockingIOError):
+            os.read(reader, 1)
+    os.close(reader)
+    os.close(writer_end)
+
+
+def test_bytes_are_in_the_file_before_chunk_returns_and_all_before_them_too(tmp_path: Path) -> None:
+    writer = create(tmp_path / "d")
+    connection = connect(writer)
+    before = (tmp_path / "d").stat().st_size
+    connection.syn()
+    connection.established()
+    assert (tmp_path / "d").stat().st_size == before
+    say(connection, CLIENT, b"now")
+    assert (tmp_path / "d").stat().st_size == writer.bytes_written
+    connection.fin(CLIENT)
+    writer.flush()
+    assert (tmp_path / "d").stat().st_size == writer.bytes_written
+    writer.close()
+
+
+def test_a_dump_is_its_owners_alone_and_replaces_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "d"
+    path.write_bytes(b"old" * 100_000)
+    path.chmod(0o666)
+    with writing(path):
+        pass
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert check_dump(path).totals.connections == 0
+
+
+def test_a_second_writer_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "d"
+    with writing(path) as writer:
+        say(opened(writer), CLIENT, b"mine")
+        for attempt in ATTEMPTS:
+            with pytest.raises(DumpError) as caught:
+                attempt(path)
+            assert str(caught.value) == f"cannot write {path}: another run is writing it"
+    assert check_dump(path).totals.bytes == (4, 0)
+    check_writable(path)
+
+
+def test_places_that_cannot_be_written_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"kept")
+    os.mkfifo(tmp_path / "fifo")
+    causes = {
+        tmp_path: "Is a directory",
+        tmp_path / "fifo": "not a regular file",
+        tmp_path / "no" / "d": "No such file or directory",
+        tmp_path / "file" / "d": "Not a directory",
+        tmp_path / ("n" * 300): "File name too long",
+        Path("/dev/null"): "not a regular file",
+    }
+    before = sorted(tmp_path.iterdir())
+    for path, cause in causes.items():
+        for attempt in ATTEMPTS:
+            with pytest.raises(DumpError) as caught:
+                attempt(path)
+            assert str(caught.value) == f"cannot write {path}: {cause}"
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "file").read_bytes() == b"kept"
+
+
+def test_asking_whether_a_dump_can_be_written_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(b"kept")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "d")
+    check_writable(tmp_path / "new")
+    check_writable(tmp_path / "old")
+    with pytest.raises(DumpError, match="No such file or directory"):
+        check_writable(tmp_path / "link")
+    assert not (tmp_path / "new").exists()
+    assert (tmp_path / "old").read_bytes() == b"kept"
+
+
+def assert_torn_but_whole(path: Path, said: int) -> None:
+    with open_dump(path) as dump:
+        assert dump.state is State.TORN
+        assert dump.end == dump.size, "cut back to the last whole block"
+        assert sum(dump.connections[0].bytes) == said
+
+
+@pytest.mark.parametrize("way", ["small", "large", "spliced"])
+def test_a_full_disk_is_one_line_and_what_was_written_stays(small_disk: Path, way: str) -> None:
+    path, said = small_disk / "d", 0
+    writer = create(path)
+    connection = opened(writer)
+    piece, put = {"small": (1000, say), "large": (70_000, say), "spliced": (60_000, splice)}[way]
+    with pytest.raises(DumpError) as caught:
+        while True:
+            put(connection, SERVER, bytes(piece))
+            said += piece
+    assert str(caught.value) == f"cannot write {path}: No space left on device"
+    for again in (
+        lambda: put(connection, SERVER, bytes(piece)),
+        writer.flush,
+        lambda: connection.fin(CLIENT),
+    ):
+        try:
+            again()
+        except DumpError as error:
+            assert str(error) == str(caught.value)
+    writer.close()
+    writer.close()
+    assert said > 500_000
+    assert_torn_but_whole(path, said)
+
+
+def test_a_full_disk_at_the_first_block_leaves_no_file(small_disk: Path) -> None:
+    with (
+        pytest.raises(OSError, match="No space left"),
+        (small_disk / "filler").open("wb", buffering=0) as filler,
+    ):
+        while True:
+            filler.write(bytes(1 << 16))
+    with pytest.raises(DumpError, match="No space left on device"):
+        create(small_disk / "d")
+    assert not (small_disk / "d").exists()
+
+
+@pytest.mark.parametrize("way", [say, splice])
+@pytest.mark.parametrize("most", [100_001, 65_536, 131_072 + 700])
+def test_a_file_that_may_grow_no_more_is_one_line(tmp_path: Path, most: int, way: object) -> None:
+    path = tmp_path / "d"
+    writer = create(path)
+    connection = opened(writer)
+    assert callable(way)
+    said = 0
+    with length_limit(most), pytest.raises(DumpError, match=f"cannot write {path}: File too large"):
+        while True:
+            way(connection, SERVER, bytes(30_000))
+            said += 30_000
+    writer.close()
+    assert_torn_but_whole(path, said)
+
+
+def test_a_pipe_is_empty_after_a_failed_write(tmp_path: Path) -> None:
+    reader, writer_end = os.pipe()
+    os.set_blocking(reader, False)
+    writer = create(tmp_path / "d")
+    connection = opened(writer)
+    for _attempt in range(2):
+        os.write(writer_end, bytes(65536))
+        with length_limit(20_000), pytest.raises(DumpError):
+            connection.splice_chunk(SERVER, reader, 65536, [])
+        with pytest.raises(BlockingIOError):
+            os.read(reader, 1)
+    writer.close()
+    os.close(reader)
+    os.close(writer_end)
+
+
+def test_a_disk_that_is_full_at_the_end_leaves_a_torn_dump(tmp_path: Path) -> None:
+    path = tmp_path / "d"
+    writer = create(path)
+    say(opened(writer), CLIENT, b"all there")
+    with length_limit(writer.bytes_written + 10), pytest.raises(DumpError, match="File too large"):
+        writer.close()
+    assert_torn_but_whole(path, 9)
+
+
+@pytest.mark.parametrize(
+    ("harm", "cause"),
+    [
+        (lambda path: os.truncate(path, 0), "another program changed it"),
+        (lambda path: os.truncate(path, 1 << 20), "another program changed it"),
+        (lambda path: path.unlink(), "it was deleted"),
+    ],
+)
+def test_a_dump_that_another_program_harms_is_never_called_complete(
+    tmp_path: Path, harm: Callable[[Path], None], cause: str
+) -> None:
+    path = tmp_path / "d"
+    writer = create(path)
+    connection = opened(writer)
+    say(connection, CLIENT, b"all there")
+    harm(path)
+    with pytest.raises(DumpError, match=f"cannot write {path}: {cause} while it was written"):
+        writer.close()
+    try:
+        assert check_dump(path).state is State.TORN
+    except DumpError as error:
+        assert str(path) in str(error)
+
+
+@pytest.mark.parametrize("harm", [lambda path: os.truncate(path, 0), lambda path: path.unlink()])
+def test_a_dump_that_another_program_harms_during_bulk_ends_the_recording(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "d"
+    writer = create(path)
+    connection = opened(writer)
+    harm(path)
+    with pytest.raises(DumpError, match="while it was written"):
+        for _ in range(30):
+            say(connection, CLIENT, bytes(100_000))
+    writer.close()
+
+
+def test_after_its_end_a_connection_tells_nothing_more(tmp_path: Path) -> None:
+    with writing(tmp_path / "d") as writer:
+        connection = opened(writer)
+        connection.fin(CLIENT)
+        connection.fin(CLIENT)
+        connection.rst(SERVER)
+        connection.rst(CLIENT)
+        connection.fin(SERVER)
+        with pytest.raises(AssertionError):
+            say(connection, SERVER, b"late")
+    with open_dump(tmp_path / "d") as dump:
+        assert [event.kind.value for event in dump.events(0)] == ["syn", "established", "fin", "rst"]
+        assert dump.connections[0].ending is Ending.RESET_BY_SERVER
+
+
+def test_the_totals_of_the_writer_are_those_of_the_dump(tmp_path: Path) -> None:
+    with writing(tmp_path / "d") as writer:
+        for family in FAMILIES:
+            every_ending(writer, family)
+    report = check_dump(tmp_path / "d")
+    assert (writer.totals.connections, writer.totals.bytes) == (
+        report.totals.connections,
+        report.totals.bytes,
+    )
+
+
+def test_memory_stays_the_same_however_long_the_run(tmp_path: Path) -> None:
+    with writing(tmp_path / "d") as writer:
+        connection = opened(writer)
+
+        def load() -> None:
+            for _ in range(40_000):
+                say(connection, CLIENT, b"tick")
+            for number in range(9_000):
+                refused = connect(writer, 4, 1024 + number)
+                refused.syn()
+                refused.refused()
+
+        load()
+        tracemalloc.start()
+        load()
+        first = tracemalloc.get_traced_memory()[0]
+        for _ in range(3):
+            load()
+        growth = tracemalloc.get_traced_memory()[0] - first
+        tracemalloc.stop()
+    # Less than the records of one load (a megabyte) and a fraction of the events of three.
+    assert growth < 700_000
+    assert check_dump(tmp_path / "d").totals.connections == 5 * 9_000 + 1
