@@ -12,7 +12,12 @@ from netplayground.traffic.loop import Loop
 def test_timers_run_in_the_order_of_their_times_not_of_their_making() -> None:
     loop, seen = Loop(), list[str]()
     now = time.monotonic_ns()
-    loop.call_at(now + 2_000_000, lambda: (seen.append("second"), loop.stop())[0])
+
+    def second() -> None:
+        seen.append("second")
+        loop.stop()
+
+    loop.call_at(now + 2_000_000, second)
     loop.call_at(now + 1_000_000, lambda: seen.append("first"))
     loop.run()
     assert seen == ["first", "second"]
@@ -56,7 +61,11 @@ def test_what_is_asked_for_again_runs_in_the_next_round_after_the_ready_descript
         seen.append("read")
         os.read(reading, 1)
 
-    loop.again(lambda: (seen.append("again"), loop.stop())[0])
+    def again() -> None:
+        seen.append("again")
+        loop.stop()
+
+    loop.again(again)
     loop.add(reading, EPOLLIN, read)
     loop.run()
     assert seen == ["read", "again"]
