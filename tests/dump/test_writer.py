@@ -180,7 +180,8 @@ def test_a_full_disk_is_one_line_and_what_was_written_stays(small_disk: Path, wa
     path, said = small_disk / "d", 0
     writer = create(path)
     connection = opened(writer)
-    piece, put = {"small": (1000, say), "large": (70_000, say), "spliced": (60_000, splice)}[way]
+    piece = {"small": 1000, "large": 70_000, "spliced": 60_000}[way]
+    put: Callable[..., object] = splice if way == "spliced" else say
     with pytest.raises(DumpError) as caught:
         while True:
             put(connection, SERVER, bytes(piece))
