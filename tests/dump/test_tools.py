@@ -38,14 +38,18 @@ def complaints(path: Path) -> list[str]:
     return tshark(path, "-Y", f"{notes} || {warnings}").splitlines()
 
 
-def follow(path: Path, number: int) -> tuple[bytes, bytes]:
-    """Give one stream as tshark puts it together: the client's bytes and the server's."""
-    sides = [b"", b""]
-    for line in tshark(path, "-q", "-z", f"follow,tcp,raw,{number}").splitlines():
+def follow(path: Path, count: int) -> Streams:
+    """Give the first `count` streams as tshark puts them together: of each, its node 0's bytes and the other's."""
+    streams = [[b"", b""] for _ in range(count)]
+    wanted = [part for number in range(count) for part in ("-z", f"follow,tcp,raw,{number}")]
+    stream = streams[0]
+    for line in tshark(path, "-q", *wanted).splitlines():
         digits = line.lstrip("\t")
-        if digits and set(digits) <= set("0123456789abcdef"):
-            sides[line.startswith("\t")] += bytes.fromhex(digits)
-    return sides[0], sides[1]
+        if line.startswith("Filter: tcp.stream eq "):
+            stream = streams[int(line.split()[-1])]
+        elif digits and set(digits) <= set("0123456789abcdef"):
+            stream[line.startswith("\t")] += bytes.fromhex(digits)
+    return [(first, second) for first, second in streams]
 
 
 def streams_of(path: Path) -> Streams:
@@ -68,10 +72,9 @@ def assert_agreed(path: Path) -> None:
     syns = "tcp.flags.syn == 1 && tcp.flags.ack == 0 && !icmp && !icmpv6"
     numbers = tshark(path, "-Y", syns, "-T", "fields", "-e", "tcp.stream")
     assert [int(number) for number in numbers.split()] == list(range(len(expected)))
-    for number, (sent, received) in enumerate(expected):
-        first, second = follow(path, number)
+    for found, (sent, received) in zip(follow(path, len(expected)), expected, strict=True):
         # tshark calls the one who speaks first node 0.
-        assert (first, second) in ((sent, received), (received, sent)), number
+        assert found in ((sent, received), (received, sent))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -141,8 +144,7 @@ def test_a_long_dump_with_pages_inside_is_read_without_a_word(tmp_path: Path) ->
             refused.syn()
             refused.refused()
     assert complaints(tmp_path / "d") == []
-    sent, received = follow(tmp_path / "d", 0)
-    assert [(sent, received)] == streams_of(tmp_path / "d")[:1]
+    assert follow(tmp_path / "d", 1) == streams_of(tmp_path / "d")[:1]
 
 
 def test_names_and_times_are_those_of_the_run(tmp_path: Path) -> None:
