@@ -91,8 +91,13 @@ def _option(code: int, value: bytes) -> bytes:
 
 def comment(state: bytes, version: str) -> bytes:
     """Give the section header's comment, which has the same length whatever it says."""
-    text = _MARK + b"%03d, " % FORMAT + state + b", plg " + version.encode("ascii", "replace")[:40].rstrip()
+    text = _MARK + b"%03d, " % FORMAT + state + b", plg " + section_version(version).encode()
     return text.ljust(_COMMENT_LENGTH)
+
+
+def section_version(version: str) -> str:
+    """Give the plg version as the section header has room for it."""
+    return version.encode("ascii", "replace")[:40].rstrip().decode("ascii")
 
 
 def emit_section(state: bytes, version: str) -> bytes:

@@ -1,8 +1,6 @@
 """What the index will need, gathered while a run is recorded, and written into the file a page at a time.
 
-`turn_pages` is called once a MiB of file, at a moment when nothing waits in the output's buffer. A MiB holds
-at most 14,563 events (a block has 72 octets or more), so an event page turned above half its size never
-overflows.
+`turn_pages` is called once a MiB of file, at a moment when nothing waits in the output's buffer.
 """
 
 from __future__ import annotations
@@ -29,8 +27,12 @@ from netplayground.dump.index import (
     emit_sum_page,
 )
 from netplayground.dump.model import Ending
-from netplayground.dump.output import Output
+from netplayground.dump.output import CAPACITY, Output
 from netplayground.dump.sums import Sums
+
+EVENTS_ENOUGH = EVENTS_MOST - (WINDOW + CAPACITY) // 60
+"""A page with more events than this is turned. No event's block is shorter than 60 octets, so that what may
+come before it is asked again always fits."""
 
 _SEQUENCE_STEP = 0x9E3779B1
 """Odd, so that no initial sequence number comes again before 2**32 of them; large, so that two connections of
@@ -95,7 +97,7 @@ class Ledger:
         """Write the pages that are full, or all of them."""
         self.sums.advance(out.fd, out.offset)
         if (
-            len(self.events.ids) > (0 if last else EVENTS_MOST // 2)
+            len(self.events.ids) > (0 if last else EVENTS_ENOUGH)
             or out.offset - self.events.base > EVENTS_SPAN
         ):
             self._turn_events(out)

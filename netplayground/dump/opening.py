@@ -45,7 +45,7 @@ def read_opening(source: Source) -> Opening:
         run = blocks.parse_run(blocks.parse_fact(source.read_block(offset, length, blocks.FACT)[16:-4]))
     except ValueError as error:
         raise source.damaged(f"its run header cannot be read: {error}", offset) from error
-    if run.version != version:
+    if blocks.section_version(run.version) != version:
         raise source.damaged("its section header and its run header name two versions", blocks.COMMENT_AT)
     return Opening(state, run, offset + length)
 

