@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import stat
 import subprocess
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from dump.making import FAMILIES, connect, create, every_ending, opened, say, splice, writing
@@ -337,3 +339,41 @@ def test_memory_stays_the_same_however_long_the_run(tmp_path: Path) -> None:
     # Pages go up and down by up to two megabytes; three loads kept would be five.
     assert growth < 2_500_000
     assert check_dump(tmp_path / "d").totals.connections == 5 * 9_000 + 1
+
+
+@pytest.mark.parametrize("way", ["small", "large", "spliced"])
+def test_a_killed_writer_has_in_the_file_all_that_it_said_was_there(tmp_path: Path, way: str) -> None:
+    path = tmp_path / "d"
+    for attempt in range(8):
+        reader, reports = os.pipe()
+        child = os.fork()
+        if child == 0:
+            _write_until_killed(path, reports, way)
+        os.close(reports)
+        told, enough = b"", 8 * (20 + 97 * attempt)
+        while len(told) < enough:
+            told += os.read(reader, 4096)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        while piece := os.read(reader, 65536):
+            told += piece
+        os.close(reader)
+        assert len(told) % 8 == 0
+        promised = int.from_bytes(told[-8:], "big")
+        with open_dump(path) as dump:
+            assert dump.state is State.TORN
+            assert dump.connections[0].bytes[CLIENT] >= promised
+            content = b"".join(dump.payload(event) for event in dump.events(0))
+        assert content == b"0123456789" * (len(content) // 10) + b"0123456789"[: len(content) % 10]
+
+
+def _write_until_killed(path: Path, reports: int, way: str) -> NoReturn:
+    try:
+        connection, said = opened(create(path)), 0
+        piece = b"0123456789" * {"small": 10, "large": 9000, "spliced": 6000}[way]
+        while True:
+            (splice if way == "spliced" else say)(connection, CLIENT, piece)
+            said += len(piece)
+            os.write(reports, said.to_bytes(8, "big"))
+    finally:
+        os._exit(1)
