@@ -29,6 +29,7 @@ from pathlib import Path
 
 PATTERN = random.Random(7).randbytes(1 << 20)
 READ = 1 << 18
+TAG = 16
 BULK, SMALL = b"B", b"s"
 BULK_CONNECTIONS, SMALL_CONNECTIONS = 3, 12
 
@@ -40,6 +41,11 @@ def sum_of_pattern(count: int) -> tuple[int, int]:
         crc = zlib.crc32(PATTERN[:left] if left < len(PATTERN) else PATTERN, crc)
         left -= len(PATTERN)
     return count, crc
+
+
+def tag(number: int) -> bytes:
+    """What the client of that number says in `call-all`: nothing else in a dump looks like it."""
+    return random.Random(number).randbytes(TAG)
 
 
 def raise_descriptor_limit() -> None:
@@ -125,7 +131,7 @@ def serve_all(port: int, count: int) -> None:
         connections = [listener.accept()[0] for _ in range(count)]
     for connection in connections:
         with connection:
-            connection.sendall(connection.recv(4))
+            connection.sendall(connection.recv(TAG, socket.MSG_WAITALL))
 
 
 def call_all(host: str, port: int, count: int) -> None:
@@ -146,10 +152,10 @@ def call_all(host: str, port: int, count: int) -> None:
             left -= 1
     for number, connection in enumerate(connections):
         connection.setblocking(True)
-        connection.sendall(number.to_bytes(4, "big"))
+        connection.sendall(tag(number))
     for number, connection in enumerate(connections):
         with connection:
-            if connection.recv(4, socket.MSG_WAITALL) != number.to_bytes(4, "big"):
+            if connection.recv(TAG, socket.MSG_WAITALL) != tag(number):
                 sys.exit(f"talk.py: connection {number}: other bytes came back")
 
 
