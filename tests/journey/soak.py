@@ -65,7 +65,7 @@ JOURNEYS: dict[str, Callable[[Place], None]] = {
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="scripts/soak", description="the journeys at their whole size")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these: {', '.join(JOURNEYS)}")
-    parser.add_argument("--place", help="where the dumps go (default: the folder for temporary files); 6 GB")
+    parser.add_argument("--place", help="where the dumps go (default: the folder for temporary files); 20 GB")
     arguments = parser.parse_args(argv)
     unknown = [name for name in arguments.names if name not in JOURNEYS]
     if unknown:
