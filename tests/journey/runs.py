@@ -20,10 +20,9 @@ from pathlib import Path
 from journey import leftovers
 
 import netplayground
-from needs import cannot_run, needs_program
+from needs import needs_program
 
 PACKAGE_PARENT = Path(netplayground.__file__).resolve().parent.parent
-NOBODY = 65534
 ORDERLY_S = 1.0  # plg waits for its own before it ends; this is for the kernel
 KILLED_S = 10.0  # after kill -9 each namespace ends by itself, on a loaded machine too
 
@@ -149,35 +148,8 @@ def record(
     deadline_s: float = 30,
     before: Sequence[str] = (),
 ) -> Ended:
-    """`plg --record` from start to end; `before` are words before it (see `as_nobody`)."""
+    """`plg --record` from start to end; `before` are words before it (see ordinary.py)."""
     return run(place, [*before, *record_command(place.dump, options, commands)], deadline_s=deadline_s)
-
-
-def as_nobody(place: Place, *, mode: str = "666") -> list[str]:
-    """Words before a command that make an ordinary user of root, to whom the TUN device has the given mode.
-
-    The device node is one of its own, bound over the real one in a mount namespace of its own, so that
-    nothing of the machine is changed. One who is no root already is an ordinary user as he is.
-    """
-    if os.geteuid() != 0:
-        return []
-    needs_program("unshare", "setpriv")
-    user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
-    probe = subprocess.run(
-        [*user, sys.executable, "-c", "import netplayground.cli, pyroute2, pytun, click"],
-        env=place.environment(),
-        cwd="/",
-        capture_output=True,
-    )
-    if probe.returncode != 0:
-        cannot_run(f"an ordinary user cannot read this Python environment: {sys.executable}")
-    devices = place.path / "devices"
-    devices.mkdir(exist_ok=True)
-    steps = (
-        'mount -t tmpfs tmpfs "$0" && mknod "$0/tun" c 10 200 && chmod "$1" "$0/tun"'
-        ' && mount --bind "$0/tun" /dev/net/tun && shift && exec "$@"'
-    )
-    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", steps, str(devices), mode, *user]
 
 
 def python(script: str, *arguments: object) -> str:

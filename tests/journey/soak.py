@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from journey import loads
-from journey.runs import Place, as_nobody
+from journey.ordinary import as_nobody
+from journey.runs import Place
 
 GIB = 1 << 30
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from journey.dumps import check_against, check_dump
+from journey.ordinary import BECOME, as_nobody
 from journey.outside import outside, same_outside
-from journey.runs import NOBODY, Place, as_nobody, record, witnessed
+from journey.runs import Place, record, witnessed
 
 from needs import needs_program, needs_root, needs_tun
 
@@ -139,11 +140,7 @@ def test_postgres_as_an_ordinary_user(place: Place) -> None:
     needs_tun()
     needs_program("initdb", "postgres", "psql", "pgbench")
     ordinary = as_nobody(place)
-    user = (
-        ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
-        if os.geteuid() == 0
-        else []
-    )
+    user = BECOME if os.geteuid() == 0 else []
     cluster = Cluster(place, user)
     options = ("--ready", "p1:5432", "--until", "p2")
     ended = record(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from journey.runs import Ended, Place, as_nobody, plg, python, record, record_command, run, running
+from journey.ordinary import as_nobody
+from journey.runs import Ended, Place, plg, python, record, record_command, run, running
 
 from needs import needs_program, needs_root, needs_tun
 from netplayground.dump.reader import open_dump

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from journey import loads
-from journey.runs import Place, as_nobody
+from journey.ordinary import as_nobody
+from journey.runs import Place
 
 from needs import needs_tun
 
