@@ -1,10 +1,9 @@
 """A recording from start to end.
 
-    stand: limits, proxy namespace, sandbox ── the dump begins ── run ── wind down ── settle ── the dump is
-    complete
+    stand (limits, proxy namespace, sandbox) ── the dump begins ── run ── wind down ── settle ── the dump ends
 
-- Run: processes start as `--ready` says, until the `--until` process or all have ended, the time is up, or
-  a signal.
+- Run: processes start as `--ready` says, until the `--until` process or all have ended, the time is up, or a
+  signal.
 - Wind down: the others get the kill signal, the grace, SIGKILL. Packets go on all the while.
 - Settle: all processes are gone, their kernels still have last bytes, FINs and RSTs to say. It is over when
   no connection is open, or when nothing has been said for a while.
@@ -17,7 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface
 from select import EPOLLIN
 
 from netplayground.dump.model import Process, RunHeader
@@ -43,6 +42,7 @@ Narrate = Callable[[str], None]
 
 _TX_QUEUE = 10_000  # packets; the kernel's 500 loses most of thirty large datagrams
 _GRACE_MARGIN_S = 2.0  # beyond the grace that each PID 1 keeps by itself
+_UNIX_POLL_S = 0.25
 _SETTLE_STEP_S = 0.02
 _SETTLE_QUIET_STEPS = 10
 
@@ -60,7 +60,7 @@ def record(plan: Plan, narrate: Narrate) -> RunSummary:
         proxy = enter_proxy_namespace(plan.mtu, _TX_QUEUE)
         stack.callback(proxy.close)
         sandbox = Sandbox(
-            [_spec(process) for process in plan.processes],
+            [_spec(process, plan.subnet) for process in plan.processes],
             proxy,
             mtu=plan.mtu,
             queue=_TX_QUEUE,
@@ -106,6 +106,7 @@ class Recording:
         self._connector = Connector(
             self._workspace,
             self._proxy_link,
+            proxy.tun_index,
             by_address,
             self._recorder.new_connection,
             room,
@@ -121,6 +122,8 @@ class Recording:
         self._timed_out_after_s: float | None = None
         self._until_process: str | None = None
         self._interrupted_by: int | None = None
+        if plan.verbosity:
+            self._name_unix_listeners(set())
 
     def run(self, signals: SignalWatch) -> RunSummary:
         """Go from the start of the processes to the complete dump."""
@@ -155,6 +158,15 @@ class Recording:
             # Our kernel has packets for the processes now: epoll would only tell us so.
             self._workspace.has_sent = False
             self._router.read_proxy(EPOLLIN)
+
+    def _name_unix_listeners(self, named: set[tuple[str, str]]) -> None:
+        """Say of each listening UNIX socket, once, that what is said there stays unseen."""
+        for process in self._sandbox.processes:
+            for listener in process.unix_listeners():
+                if (process.name, listener) not in named:
+                    named.add((process.name, listener))
+                    self._narrate(f"{process.name} listens on UNIX socket {listener}, which is not recorded")
+        self._loop.call_after(_UNIX_POLL_S, lambda: self._name_unix_listeners(named))
 
     # Why a run ends.
 
@@ -214,8 +226,15 @@ class Recording:
         }
 
 
-def _spec(process: PlannedProcess) -> ProcessSpec:
-    return ProcessSpec(process.name, process.position, process.command, process.address4, process.address6)
+def _spec(process: PlannedProcess, subnet: IPv4Network) -> ProcessSpec:
+    """With the prefixes: programs find their neighbours and their broadcast address by them."""
+    return ProcessSpec(
+        process.name,
+        process.position,
+        process.command,
+        IPv4Interface((process.address4, subnet.prefixlen)),
+        IPv6Interface((process.address6, SUBNET6.prefixlen)),
+    )
 
 
 def _own_addresses(process: PlannedProcess, has_ipv6: bool) -> list[IPv4Address | IPv6Address]:

@@ -3,9 +3,9 @@ behaves as if the playground were not there.
 
 States of an attempt, from the SYN of a new connection to the pipe:
 
-    CONNECTING  the SYN is held; the proxy connects onward, from the client's own address and port RELEASED
-    the server has said SYN-ACK; the SYN is written into the proxy namespace, where a listener waits AGREED
-    the client has said its ACK: accept() will give the pipe's other socket
+    CONNECTING  the SYN is held; the proxy connects onward, from the client's own address and port
+    RELEASED    the server has said SYN-ACK; the SYN is written into the proxy namespace, where a door waits
+    AGREED      the client has said its ACK: accept() will give the pipe's other socket
 
 Refused: the router answers with RST. Unreachable: with ICMP. No answer: with silence. What keeps the server
 from seeing more than it would without us:
@@ -16,20 +16,21 @@ from seeing more than it would without us:
   that RST goes to the server in place of the ACK, and its accept() never returns a connection that nobody
   has.
 
-A listener stays for the next SYN (they are all held, so it answers only those let go); the least used goes
-first.
+A client that has done with a connection may use its port again at once, before epoll has told us of the end:
+then the old one is ended first, and the SYN comes again in the next round.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from select import EPOLLIN
+from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from typing import Protocol
 
+from netplayground.dump.model import CLIENT
 from netplayground.packet import icmp, tcp, virtio
+from netplayground.traffic.doors import IDLE_DOORS, OUT_OF_ROOM, Caller, Doors
 from netplayground.traffic.link import Link
 from netplayground.traffic.loop import Loop
 from netplayground.traffic.pipe import END_EVENTS, RESET_ON_CLOSE, Pipe, PipeListener, Workspace
@@ -39,7 +40,11 @@ Key = tuple[bytes, bytes, int, int]  # client address, server address (packed), 
 CONNECTING, RELEASED, AGREED = range(3)
 
 _SYN_ACK_RST = tcp.SYN | tcp.ACK | tcp.RST
-_IDLE_LISTENERS = 64
+_LINK_LOCAL = b"\xfe\x80"  # as far as processes have them: fe80::/64
+_TCP_CLOSE = 7  # include/net/tcp_states.h
+_ANSWERED = EPOLLOUT | EPOLLERR | EPOLLHUP
+_RETRY_S = 0.002
+_MOST_RETRIES = 100
 _VIRTIO = virtio.HEADER_LENGTH
 _IPV6_TRANSPARENT = 75  # linux/in6.h; the socket module does not name it
 _UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})
@@ -75,15 +80,19 @@ class Attempt:
 
     __slots__ = (
         "client",
+        "family",
+        "from_place",
         "held_ack",
         "held_syn",
         "key",
         "leave",
         "listener",
+        "retries",
         "server",
         "sock",
         "state",
         "syn",
+        "to_place",
     )
 
     def __init__(
@@ -99,18 +108,20 @@ class Attempt:
         self.held_syn: bytes | None = None  # the proxy's, that came before its leave
         self.held_ack: bytes | None = None
         self.sock: socket.socket | None = None
+        self.retries = 0
 
+    def set_places(self, tun_index: int) -> None:
+        """Addresses as the socket module takes them; a link-local one is on the proxy's device (RFC 4007)."""
+        client_address, server_address, client_port, server_port = self.key
+        self.family = socket.AF_INET if len(client_address) == 4 else socket.AF_INET6
+        scope = (0, tun_index) if client_address[:2] == _LINK_LOCAL else ()
+        self.from_place = (socket.inet_ntop(self.family, client_address), client_port, *scope)
+        self.to_place = (socket.inet_ntop(self.family, server_address), server_port, *scope)
 
-class Door:
-    """A listening socket on exactly the address and port that clients ask for."""
-
-    __slots__ = ("expected", "sock")
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.expected: dict[
-            tuple[str, int], Attempt
-        ] = {}  # by the client's address and port, as accept() says it
+    @property
+    def caller(self) -> Caller:
+        """The client, as accept() says it."""
+        return self.from_place[:2]
 
 
 class Connector:
@@ -120,6 +131,7 @@ class Connector:
         self,
         workspace: Workspace,
         proxy: Link,
+        tun_index: int,
         links: Mapping[bytes, Link],
         new_listener: ListenerFactory,
         capacity: int,
@@ -131,11 +143,12 @@ class Connector:
         self._workspace = workspace
         self._loop: Loop = workspace.loop
         self._proxy = proxy
+        self._tun_index = tun_index
         self._links = links
         self._new_listener = new_listener
         self._capacity = capacity
         self._say = say
-        self._doors: OrderedDict[tuple[bytes, int], Door] = OrderedDict()
+        self._doors: Doors[Attempt] = Doors(self._loop, _new_socket, self._make_pipe, self._give_up)
 
     # What the router asks: every packet of TCP while there are attempts, and every SYN.
 
@@ -145,10 +158,10 @@ class Connector:
             self._on_syn(link, key, frame)
             return
         attempt = self.attempts.get(key)
-        if attempt is not None and attempt.state != AGREED:
+        if attempt is not None and attempt.state == RELEASED:
             if flags & tcp.RST:
                 self._give_up(attempt)
-            elif attempt.state == RELEASED:
+            else:
                 attempt.state = AGREED
                 if attempt.held_ack is not None:
                     attempt.server.write(attempt.held_ack)
@@ -170,15 +183,35 @@ class Connector:
     def _on_syn(self, client: Link, key: Key, frame: memoryview) -> None:
         """The first SYN of a connection, or one of its repetitions."""
         attempt = self.attempts.get(key)
-        if attempt is not None and not _same_syn(attempt.syn, frame):
-            self._give_up(attempt)  # the port serves a new connection: the old one is not asked for any more
-            attempt = None
-        if attempt is not None:
+        if attempt is not None and _is_same_syn(attempt.syn, frame):
             self._on_repeated_syn(attempt, frame)
-        elif key in self._open:
-            self._proxy.write(frame)  # as on a wire: the kernel's challenge ACK finds out whose mistake it is
-        else:
+            return
+        if attempt is None and key not in self._open:
             self._begin(client, key, bytes(frame))
+        elif self._is_over_for_client(key, attempt):
+            # Its sockets are closed at the end of this round; then the same four numbers are free again.
+            again = bytes(frame)
+            self._loop.again(lambda: self._on_syn(client, key, memoryview(again)))
+        else:
+            self._proxy.write(frame)  # as on a wire: the kernel's challenge ACK finds out whose mistake it is
+
+    def _is_over_for_client(self, key: Key, attempt: Attempt | None) -> bool:
+        """Whether the client has done with the connection of this key, and uses its port again at once."""
+        if attempt is not None:
+            if attempt.state == AGREED:
+                self._doors.admit(attempt.to_place)  # it is a connection, which epoll would tell us of soon
+            else:
+                self._give_up(attempt)
+        pipe = self._open.get(key)
+        if pipe is None:
+            return True
+        client_end = pipe.ends[CLIENT]
+        if client_end.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _TCP_CLOSE:
+            return False
+        client_end.on_events(
+            EPOLLIN | EPOLLERR
+        )  # what epoll has not told yet: its last bytes, its FIN or RST
+        return True
 
     def close(self) -> None:
         """The run is over: end what is open or under way, without a word to the processes."""
@@ -188,8 +221,7 @@ class Connector:
                 self._forget(attempt)
             else:
                 self._give_up(attempt)
-        for door in self._doors.values():
-            door.sock.close()
+        self._doors.close()
         for pipe in self._open.values():
             for end in pipe.ends:
                 end.sock.close()
@@ -203,42 +235,61 @@ class Connector:
 
     def _begin(self, client: Link, key: Key, syn: bytes) -> None:
         client_address, server_address, client_port, server_port = key
-        family = _family(client_address)
+        family = socket.AF_INET if len(client_address) == 4 else socket.AF_INET6
         listener = self._new_listener(family, client_address, client_port, server_address, server_port)
         listener.syn()
         server = self._links.get(server_address)
         if server is None or server is client:
             listener.unreachable()
             client.send(icmp.emit_unreachable(memoryview(syn)[_VIRTIO:]))
-        elif self.open_count >= self._capacity:
-            self._refuse_for_room(client, syn, listener)
+            return
+        attempt = Attempt(key, client, server, syn, listener)
+        attempt.set_places(self._tun_index)
+        self.attempts[key] = attempt
+        if self._has_room():
+            self._connect_onward(attempt)
         else:
-            attempt = Attempt(key, client, server, syn, listener)
-            self.attempts[key] = attempt
-            self._connect_onward(attempt, family)
+            self._refuse_for_room(attempt)
 
-    def _refuse_for_room(self, client: Link, syn: bytes, listener: ConnectionListener) -> None:
+    def _has_room(self) -> bool:
+        """Whether two more sockets, and perhaps a door, can be had."""
+        taken = 2 * len(self._open) + 2 * len(self.attempts) + len(self._doors)
+        return taken <= 2 * self._capacity + IDLE_DOORS
+
+    def _refuse_for_room(self, attempt: Attempt) -> None:
         if not self.refused_for_room:
             self._say(
-                f"no descriptors for more than {self._capacity} connections at once: refusing the next ones"
+                f"no descriptors for more than {self.open_count - 1} connections at once: refusing the next"
             )
         self.refused_for_room += 1
-        listener.note("no-room")
-        listener.refused()
-        client.send(tcp.emit_reset_to_syn(memoryview(syn)[_VIRTIO:]))
+        attempt.listener.note("no-room")
+        self._on_no(attempt, errno.ECONNREFUSED)
 
-    def _connect_onward(self, attempt: Attempt, family: int) -> None:
-        client_address, server_address, client_port, server_port = attempt.key
-        sock = _new_socket(family)
-        attempt.sock = sock
-        self._loop.add(sock.fileno(), END_EVENTS, lambda _events: self._on_onward_answer(attempt))
+    def _connect_onward(self, attempt: Attempt) -> None:
         try:
-            sock.bind((socket.inet_ntop(family, client_address), client_port))
-            error = sock.connect_ex((socket.inet_ntop(family, server_address), server_port))
+            if attempt.sock is None:
+                attempt.sock = _new_socket(attempt.family)
+                attempt.sock.bind(attempt.from_place)
+            error = attempt.sock.connect_ex(attempt.to_place)
         except OSError as refusal:
             error = refusal.errno or errno.EINVAL
-        if error not in (0, errno.EINPROGRESS):
+        if error in (0, errno.EINPROGRESS) and attempt.sock is not None:
+            answer = attempt.sock
+            self._loop.add(
+                answer.fileno(), END_EVENTS, lambda events: self._on_onward_answer(attempt, events)
+            )
+        elif error in OUT_OF_ROOM:
+            self._refuse_for_room(attempt)
+        elif error == errno.EADDRNOTAVAIL and attempt.retries < _MOST_RETRIES:
+            # The last packets of an earlier connection of the same four numbers are still under way.
+            attempt.retries += 1
+            self._loop.call_after(_RETRY_S, lambda: self._retry(attempt))
+        else:
             self._on_no(attempt, error)
+
+    def _retry(self, attempt: Attempt) -> None:
+        if self.attempts.get(attempt.key) is attempt:
+            self._connect_onward(attempt)
 
     def _on_repeated_syn(self, attempt: Attempt, frame: memoryview) -> None:
         if attempt.state != CONNECTING:
@@ -249,8 +300,8 @@ class Connector:
         else:
             attempt.leave = 1
 
-    def _on_onward_answer(self, attempt: Attempt) -> None:
-        if attempt.state != CONNECTING or attempt.sock is None:
+    def _on_onward_answer(self, attempt: Attempt, events: int) -> None:
+        if attempt.state != CONNECTING or attempt.sock is None or not events & _ANSWERED:
             return  # an event of the pipe to come: it asks epoll again
         error = attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
@@ -267,55 +318,21 @@ class Connector:
             attempt.listener.unreachable()
             attempt.client.send(icmp.emit_unreachable(memoryview(attempt.syn)[_VIRTIO:]))
         else:
-            # ETIMEDOUT; or EADDRNOTAVAIL: an earlier connection of the same two ports still lingers in the
-            # proxy, where a server would not have answered either. The client asks again, or not.
-            attempt.listener.unanswered()
+            attempt.listener.unanswered()  # ETIMEDOUT; or trouble of our own: the client asks again
         self._forget(attempt)
 
     # From SYN-ACK to the pipe.
 
     def _release(self, attempt: Attempt) -> None:
-        client_address, server_address, client_port, server_port = attempt.key
-        family = _family(client_address)
-        door = self._door(family, server_address, server_port)
-        door.expected[socket.inet_ntop(family, client_address), client_port] = attempt
+        try:
+            self._doors.expect(attempt.family, attempt.to_place, attempt.caller, attempt)
+        except OSError as error:
+            if error.errno not in OUT_OF_ROOM:
+                raise
+            self._refuse_for_room(attempt)
+            return
         attempt.state = RELEASED
         self._proxy.write(attempt.syn)
-
-    def _door(self, family: int, address: bytes, port: int) -> Door:
-        """The listener on this address and port, made when there is none."""
-        door = self._doors.get((address, port))
-        if door is not None:
-            self._doors.move_to_end((address, port))
-            return door
-        sock = _new_socket(family)
-        sock.bind((socket.inet_ntop(family, address), port))
-        sock.listen(socket.SOMAXCONN)
-        door = self._doors[address, port] = Door(sock)
-        self._loop.add(sock.fileno(), EPOLLIN, lambda _events: self._on_acceptable(door))
-        self._close_an_idle_door()
-        return door
-
-    def _close_an_idle_door(self) -> None:
-        if len(self._doors) > _IDLE_LISTENERS:
-            for place, door in self._doors.items():
-                if not door.expected and place != next(reversed(self._doors)):
-                    del self._doors[place]
-                    self._loop.close_later(door.sock.fileno(), door.sock)
-                    return
-
-    def _on_acceptable(self, door: Door) -> None:
-        try:
-            sock, peer = door.sock.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return
-        sock.setblocking(False)
-        attempt = door.expected.pop(peer[:2], None)
-        if attempt is None:  # one that was given up in the meantime
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-            sock.close()
-        else:
-            self._make_pipe(attempt, sock)
 
     def _make_pipe(self, attempt: Attempt, client_sock: socket.socket) -> None:
         onward = attempt.sock
@@ -339,26 +356,16 @@ class Connector:
     def _give_up(self, attempt: Attempt) -> None:
         """The client is gone before both agreed: the server must not see a connection that nobody has."""
         attempt.listener.aborted()
-        if attempt.sock is not None:
-            attempt.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         # Its last packet, the RST, leaves when the socket is closed; by then the router knows nothing of the
         # attempt and passes it on, as it should.
         self._forget(attempt)
 
     def _forget(self, attempt: Attempt) -> None:
-        client_address, server_address, client_port, server_port = attempt.key
         self.attempts.pop(attempt.key, None)
-        door = self._doors.get((server_address, server_port))
-        if door is not None:
-            family = _family(client_address)
-            door.expected.pop((socket.inet_ntop(family, client_address), client_port), None)
+        self._doors.expect_no_more(attempt.to_place, attempt.caller)
         if attempt.sock is not None:
             self._loop.close_later(attempt.sock.fileno(), attempt.sock)
             attempt.sock = None
-
-
-def _family(address: bytes) -> int:
-    return socket.AF_INET if len(address) == 4 else socket.AF_INET6
 
 
 def _new_socket(family: int) -> socket.socket:
@@ -366,14 +373,16 @@ def _new_socket(family: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # accept() passes these on
+    # What follows an accepted socket inherits from its listener.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
     return sock
 
 
-def _same_syn(first: bytes, second: memoryview) -> bool:
+def _is_same_syn(first: bytes, second: memoryview) -> bool:
     """Whether two SYNs of the same ports are one, repeated: it keeps its sequence number."""
     start = _VIRTIO + (first[_VIRTIO] & 0x0F) * 4 if first[_VIRTIO] >> 4 == 4 else _VIRTIO + 40
     return first[start + 4 : start + 8] == second[start + 4 : start + 8]

@@ -42,7 +42,10 @@ _MORE_THAN_BYTES = EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR
 _BUFFER = 1 << 18
 _READS_A_TURN = 4  # then the other descriptors have their turn
 
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: close() sends RST (socket(7))
+# SO_LINGER (socket(7)): whether close() sends RST, or what is left and FIN. All sockets of pipes begin with
+# the first, so that nothing of them is left in the kernel when plg is killed, and end with the second.
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+CLOSE_IN_ORDER = struct.pack("ii", 0, 0)
 
 
 class PipeListener(Protocol):
@@ -211,6 +214,8 @@ class Pipe:
             self.reset_by(end)
             return
         if end.fin_seen and not end.peer.unsent:
+            for each in self.ends:
+                each.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, CLOSE_IN_ORDER)
             self._close()
 
     def reset_by(self, end: End) -> None:
@@ -218,7 +223,6 @@ class Pipe:
         if self.closed:
             return
         self.listener.rst(end.side)
-        end.peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self._close()
 
     def _close(self) -> None:

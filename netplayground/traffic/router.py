@@ -96,9 +96,9 @@ class Router:
                 else:
                     first, protocol, source, target, source_port, port, flags = unpack_v6(buffer, _VIRTIO)
                     fast = first >> 4 == 6 and size >= _SMALLEST_V6
-                if not fast or protocol != ip.TCP or source not in addresses or is_traced:
+                if not fast or protocol != ip.TCP or flags & tcp.SYN or source not in addresses or is_traced:
                     from_process(link, frame)
-                elif attempts or flags & tcp.SYN:
+                elif attempts:
                     connector.on_packet_of_process(link, (source, target, source_port, port), flags, frame)
                 else:
                     pass_on(frame)

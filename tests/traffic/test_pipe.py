@@ -16,7 +16,7 @@ import pytest
 
 from netplayground.dump.model import CLIENT, SERVER
 from netplayground.traffic.loop import Loop
-from netplayground.traffic.pipe import END_EVENTS, Pipe, Workspace
+from netplayground.traffic.pipe import END_EVENTS, RESET_ON_CLOSE, Pipe, Workspace
 
 _DEADLINE_S = 20.0
 _SEGMENT = 60_000  # the notebook cuts large chunks with a gap, as a dump does
@@ -235,6 +235,7 @@ def _connected_pair() -> tuple[socket.socket, socket.socket]:
     for sock in (outer, inner):
         sock.setblocking(False)
     inner.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    inner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     return outer, inner
 
 
