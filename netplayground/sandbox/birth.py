@@ -21,7 +21,7 @@ from typing import Final, NoReturn
 
 from netplayground.sandbox import files, kernel, network, powers, protocol, tun, tuning
 from netplayground.sandbox.command import CommandPlan
-from netplayground.sandbox.pid1 import Ending, FirstProcess
+from netplayground.sandbox.pid1 import Ending, FirstProcess, LastWill
 from netplayground.sandbox.refusals import Refusal, Step, attempting
 
 # Read through descriptors that plg holds, so that it never has to enter the namespace.
@@ -78,8 +78,9 @@ def _live(plan: BirthPlan, channel: socket.socket) -> NoReturn:
         # Should plg be dead already, the channel says so.
         kernel.die_with_parent(signal.SIGKILL)
         _expect(channel, protocol.Mapped)
+        last_will = LastWill()
         _set_up(plan, channel)
-        FirstProcess(channel, plan.command, plan.common.ending).run()
+        FirstProcess(channel, plan.command, plan.common.ending, last_will).run()
     except BrokenPipeError:
         pass
     except Refusal as refusal:

@@ -121,6 +121,8 @@ def proxy_requests(tun: int, mtu: int, queue: int, families: Sequence[int]) -> B
             _rule(_NEWRULE, family, 30, _TABLE_LOCAL),
             _rule(_DELRULE, family, 0, _TABLE_LOCAL),
         ]
+    if socket.AF_INET6 in families:
+        requests.append(_link_local_route(tun))
     return _batch(requests)
 
 
@@ -221,6 +223,20 @@ def _local_route(family: int) -> Request:
     fields["scope"] = _SCOPE_HOST if family == socket.AF_INET else 0
     purpose = f"make every {_FAMILY_NAMES[socket.AddressFamily(family)]} address local"
     return _encode(_NEWROUTE, _CREATE, purpose, fields, ("RTA_OIF", _LOOPBACK))
+
+
+def _link_local_route(tun: int) -> Request:
+    """A link-local address is looked up only among the routes of the device that it came in by."""
+    fields = {"family": socket.AF_INET6, "table": _TABLE_LOCAL, "proto": _PROTO_STATIC, "type": _TYPE_LOCAL}
+    purpose = "make every link-local address local"
+    return _encode(
+        _NEWROUTE,
+        _CREATE,
+        purpose,
+        {**fields, "dst_len": 10},
+        ("RTA_DST", "fe80::"),
+        ("RTA_OIF", tun),
+    )
 
 
 def _rule(kind: int, family: int, priority: int, table: int, *attributes: tuple[str, Any]) -> Request:

@@ -4,7 +4,8 @@ States: waiting (for Start) → running → ending → gone. The command's end, 
 ending: the kill signal to whatever is left, a grace, SIGKILL. When no child is left, PID 1 ends. It ends at
 once, and the kernel kills everything in its namespace, when plg is gone.
 
-The kernel spares PID 1 every signal from inside for which it has no handler; it has one, for SIGCHLD.
+The kernel spares PID 1 every signal from inside for which it has no handler; it has two that do nothing but
+wake it: for SIGCHLD, and for the signal by which the kernel tells of plg's death.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ import time
 from dataclasses import dataclass
 from typing import NoReturn
 
-from netplayground.sandbox import protocol
+from netplayground.sandbox import kernel, protocol
 from netplayground.sandbox.command import CommandPlan, run_command
 
 _AFTER_SIGKILL_S = 2.0
+_PLG_IS_GONE = (
+    signal.SIGPWR
+)  # any signal that nobody uses to end programs: a fork of PID 1 has the handler too
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +36,43 @@ class Ending:
     grace_s: float
 
 
+class LastWill:
+    """What PID 1 does when plg is gone: let the network of its namespace go soon.
+
+    Sockets of killed processes with bytes under way keep their namespace until the kernel stops to repeat
+    these, which nobody answers any more: tcp_orphan_retries, by default a minute or two (ip-sysctl.rst). As a
+    setting from the start it would cut off what a program that has ended still has to say.
+    """
+
+    def __init__(self) -> None:
+        self._orphan_retries = os.open("/proc/sys/net/ipv4/tcp_orphan_retries", os.O_WRONLY | os.O_CLOEXEC)
+
+    def execute(self) -> None:
+        # Nobody is left whom an error could be told.
+        with contextlib.suppress(OSError):
+            os.write(self._orphan_retries, b"1")
+
+
 class FirstProcess:
     """The loop of PID 1."""
 
-    def __init__(self, channel: socket.socket, command: CommandPlan, ending: Ending) -> None:
+    def __init__(
+        self, channel: socket.socket, command: CommandPlan, ending: Ending, last_will: LastWill
+    ) -> None:
         self._channel = channel
+        self._last_will = last_will
         self._command = command
         self._ending = ending
         self._leader = 0
         self._leader_lives = False
         self._deadline: float | None = None
         self._killing = False
-        self._wakeup = _wake_on_child()
+        self._wakeup = _wake_on(signal.SIGCHLD, _PLG_IS_GONE)
 
     def run(self) -> NoReturn:
         """Serve until nothing is left, or plg is gone."""
+        # From now on the channel's end of file is heeded, and there is a last will to execute: not SIGKILL.
+        kernel.die_with_parent(_PLG_IS_GONE)
         poller = select.poll()
         poller.register(self._channel, select.POLLIN)
         poller.register(self._wakeup, select.POLLIN)
@@ -68,6 +94,7 @@ class FirstProcess:
     def _obey(self, message: protocol.Message | None) -> None:
         match message:
             case None:
+                self._last_will.execute()
                 os._exit(1)
             case protocol.Start():
                 self._start()
@@ -124,10 +151,12 @@ class FirstProcess:
     def _leader_ended(self, status: int) -> None:
         self._leader_lives = False
         protocol.send(self._channel, protocol.Exited(status))
-        self._signal_all(self._ending.kill_signal)
-        self._signal_all(signal.SIGCONT)
         if self._deadline is None:
+            self._signal_all(self._ending.kill_signal)
+            self._signal_all(signal.SIGCONT)
             self._deadline = time.monotonic() + self._ending.grace_s
+        else:
+            self._signal_all_outside_group()
 
     def _escalate(self) -> None:
         """The grace is over; and when SIGKILL did not help either, the kernel's own clean-up must."""
@@ -137,6 +166,14 @@ class FirstProcess:
         self._deadline = time.monotonic() + _AFTER_SIGKILL_S
         self._signal_all(signal.SIGKILL)
 
+    def _signal_all_outside_group(self) -> None:
+        """Those that Finish did not reach: on a second kill signal many a program skips its clean end."""
+        for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+            with contextlib.suppress(ProcessLookupError):
+                if pid != os.getpid() and os.getpgid(pid) != self._leader:
+                    os.kill(pid, self._ending.kill_signal)
+                    os.kill(pid, signal.SIGCONT)
+
     @staticmethod
     def _signal_all(number: int) -> None:
         """Everything in the namespace but PID 1 itself."""
@@ -144,11 +181,12 @@ class FirstProcess:
             os.kill(-1, number)
 
 
-def _wake_on_child() -> int:
-    """A descriptor that becomes readable when a child changes its state."""
+def _wake_on(*numbers: int) -> int:
+    """A descriptor that becomes readable when one of these signals comes."""
     readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    for number in numbers:
+        signal.signal(number, lambda number, frame: None)
     return readable
 
 

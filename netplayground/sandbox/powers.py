@@ -55,11 +55,11 @@ def last_capability() -> int:
 def limit_power(last: int) -> None:
     """Give up for good what no command may have; `last` is the highest capability that the kernel knows.
 
-    The caller keeps one capability more than any command can get: who lacks a capability of a process may not
-    trace it, so that no command can take over its PID 1.
+    The caller keeps more than any command can get: who lacks a capability of a process may not trace it, so
+    that no command can take over its PID 1, which needs power over its network for its last act.
     """
     kernel.clear_ambient_set()
     for number in range(last + 1):
         if number not in COMMAND_POWERS:
             kernel.drop_from_bounding_set(number)
-    kernel.set_capabilities(mask(COMMAND_POWERS | {CAP_SYS_PTRACE}))
+    kernel.set_capabilities(mask(COMMAND_POWERS | {CAP_SYS_PTRACE, CAP_NET_ADMIN}))
