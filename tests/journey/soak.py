@@ -8,12 +8,14 @@ Each runs in a folder of its own that is deleted. The status is 1 if one of them
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import random
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from journey import loads
@@ -38,16 +40,23 @@ def kill_nine(place: Place) -> None:
 
 
 def _count_namespaces() -> int:
-    """Network namespaces that the kernel has, held by anything at all; only root may know (else 0).
+    """Network namespaces that the kernel has and in which no process is; only root may know (else 0).
 
-    Its allocator counts what it keeps for its next use among the objects in use, until it is told to shrink.
+    The allocator counts what it keeps for its next use among the objects in use, until it is told to shrink.
     """
     slab = Path("/sys/kernel/slab/net_namespace")
     try:
         (slab / "shrink").write_text("1")
-        return int((slab / "objects").read_text().split()[0])
+        return int((slab / "objects").read_text().split()[0]) - len(set(_namespaces_of_processes()))
     except (PermissionError, FileNotFoundError):
         return 0
+
+
+def _namespaces_of_processes() -> Iterator[str]:
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):  # it ended between the two calls
+                yield os.readlink(f"/proc/{entry}/ns/net")
 
 
 JOURNEYS: dict[str, Callable[[Place], None]] = {
