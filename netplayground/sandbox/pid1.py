@@ -23,6 +23,7 @@ from netplayground.sandbox import kernel, protocol
 from netplayground.sandbox.command import CommandPlan, run_command
 
 _AFTER_SIGKILL_S = 2.0
+_LONGEST_WAIT_S = 1e6  # poll(2) takes milliseconds in an int
 _PLG_IS_GONE = (
     signal.SIGPWR
 )  # any signal that nobody uses to end programs: a fork of PID 1 has the handler too
@@ -89,7 +90,7 @@ class FirstProcess:
     def _milliseconds_left(self) -> int | None:
         if self._deadline is None:
             return None
-        return max(0, int((self._deadline - time.monotonic()) * 1000) + 1)
+        return max(0, int(min(self._deadline - time.monotonic(), _LONGEST_WAIT_S) * 1000) + 1)
 
     def _obey(self, message: protocol.Message | None) -> None:
         match message:

@@ -24,6 +24,7 @@ SMALLEST_MTU = 1280  # RFC 8200 section 5: no link of IPv6 may carry less
 LARGEST_MTU = 65535
 CANNED = "-"
 
+_OWN_NAMES = frozenset({"LOCALHOST", "IP6_LOCALHOST", "IP6_LOOPBACK"})  # of every process's hosts file
 _NAMED = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_-]{0,62}): (?P<command>.*)", re.DOTALL)
 _READY = re.compile(r"(?P<name>[^:]+)(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
 # The kernel will not route these, or answers them itself.
@@ -176,10 +177,8 @@ def _check_names(names: list[str]) -> None:
             clashes.append(name if name == first else f"{first} and {name}")
     if clashes:
         raise UsageError(f"cannot tell processes apart: {_listed(dict.fromkeys(clashes))} is given twice")
-    if "LOCALHOST" in taken:
-        raise UsageError(
-            f"cannot name a process {taken['LOCALHOST']}: every process has a localhost of its own"
-        )
+    for name in _OWN_NAMES & taken.keys():
+        raise UsageError(f"cannot name a process {taken[name]}: every process has a localhost of its own")
 
 
 def parse_subnet(text: str) -> IPv4Network:

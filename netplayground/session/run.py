@@ -42,6 +42,7 @@ Narrate = Callable[[str], None]
 
 _TX_QUEUE = 10_000  # packets; the kernel's 500 loses most of thirty large datagrams
 _GRACE_MARGIN_S = 2.0  # beyond the grace that each PID 1 keeps by itself
+_SAME_SIGNAL_S = 0.5  # timeout(1) and others signal the process and then its group: that is asking once
 _UNIX_POLL_S = 0.25
 _SETTLE_STEP_S = 0.02
 _SETTLE_QUIET_STEPS = 10
@@ -122,6 +123,7 @@ class Recording:
         self._timed_out_after_s: float | None = None
         self._until_process: str | None = None
         self._interrupted_by: int | None = None
+        self._interrupted_at = 0.0
         if plan.verbosity:
             self._name_unix_listeners(set())
 
@@ -190,11 +192,13 @@ class Recording:
             self._end("timeout")
 
     def _on_signal(self, number: int) -> None:
-        if self._is_ending:
-            self._processes.kill()  # asked twice: no more grace
-        else:
+        now = time.monotonic()
+        if not self._is_ending:
             self._interrupted_by = number
             self._end(f"signal {number}")
+        elif self._interrupted_by is None or now - self._interrupted_at > _SAME_SIGNAL_S:
+            self._processes.kill()  # asked once more: no more grace
+        self._interrupted_at = now
 
     def _end(self, why: str) -> None:
         self._is_ending = True
@@ -205,6 +209,7 @@ class Recording:
     # The end.
 
     def _on_all_gone(self) -> None:
+        self._is_ending = True  # by itself: what comes now, a timeout or a signal, changes nothing any more
         self._settle(self._writer.bytes_written, _SETTLE_QUIET_STEPS)
 
     def _settle(self, before: int, steps: int) -> None:

@@ -43,6 +43,7 @@ _SYN_ACK_RST = tcp.SYN | tcp.ACK | tcp.RST
 _LINK_LOCAL = b"\xfe\x80"  # as far as processes have them: fe80::/64
 _TCP_CLOSE = 7  # include/net/tcp_states.h
 _ANSWERED = EPOLLOUT | EPOLLERR | EPOLLHUP
+_ATTEMPT_S = 150.0  # tcp_syn_retries and tcp_synack_retries are over after 127 and 63 s (ip-sysctl.rst)
 _RETRY_S = 0.002
 _MOST_RETRIES = 100
 _VIRTIO = virtio.HEADER_LENGTH
@@ -180,18 +181,20 @@ class Connector:
         else:
             attempt.held_syn = bytes(frame)
 
-    def _on_syn(self, client: Link, key: Key, frame: memoryview) -> None:
-        """The first SYN of a connection, or one of its repetitions."""
+    def _on_syn(self, client: Link, key: Key, frame: memoryview, put_off: bool = False) -> None:
+        """The first SYN of a connection, or one of its repetitions; `put_off`: it has waited a round."""
         attempt = self.attempts.get(key)
         if attempt is not None and _is_same_syn(attempt.syn, frame):
             self._on_repeated_syn(attempt, frame)
             return
         if attempt is None and key not in self._open:
             self._begin(client, key, bytes(frame))
+        elif put_off:
+            return  # still not over: the client's kernel asks again
         elif self._is_over_for_client(key, attempt):
             # Its sockets are closed at the end of this round; then the same four numbers are free again.
             again = bytes(frame)
-            self._loop.again(lambda: self._on_syn(client, key, memoryview(again)))
+            self._loop.again(lambda: self._on_syn(client, key, memoryview(again), put_off=True))
         else:
             self._proxy.write(frame)  # as on a wire: the kernel's challenge ACK finds out whose mistake it is
 
@@ -200,7 +203,7 @@ class Connector:
         if attempt is not None:
             if attempt.state == AGREED:
                 self._doors.admit(attempt.to_place)  # it is a connection, which epoll would tell us of soon
-            else:
+            if key in self.attempts:
                 self._give_up(attempt)
         pipe = self._open.get(key)
         if pipe is None:
@@ -246,10 +249,20 @@ class Connector:
         attempt = Attempt(key, client, server, syn, listener)
         attempt.set_places(self._tun_index)
         self.attempts[key] = attempt
-        if self._has_room():
+        if (server_address, client_address, server_port, client_port) in self.attempts:
+            # Two SYNs that cross. Here they would always cross, because they are held; on a wire hardly ever:
+            # the one that comes first meets a closed port.
+            self._on_no(attempt, errno.ECONNREFUSED)
+        elif self._has_room():
             self._connect_onward(attempt)
+            self._loop.call_after(_ATTEMPT_S, lambda: self._on_time_up(attempt))
         else:
             self._refuse_for_room(attempt)
+
+    def _on_time_up(self, attempt: Attempt) -> None:
+        """The client's kernel, or ours, has long stopped asking: what it asked with was not in order."""
+        if self.attempts.get(attempt.key) is attempt:
+            self._give_up(attempt)
 
     def _has_room(self) -> bool:
         """Whether two more sockets, and perhaps a door, can be had."""

@@ -22,6 +22,7 @@ from typing import Protocol
 Handler = Callable[[int], None]
 
 _MOST_EVENTS = 64
+_LONGEST_WAIT_S = 1e6  # epoll_wait(2) takes milliseconds in an int
 _LOOK_NS = 50_000
 _MOST_VAIN_LOOKS = 6  # then one wait in 64 begins with a look
 
@@ -93,7 +94,7 @@ class Loop:
 
     def call_after(self, seconds: float, action: Callable[[], None]) -> Timer:
         """Call `action` once, `seconds` from now."""
-        return self.call_at(time.monotonic_ns() + int(seconds * 1e9), action)
+        return self.call_at(time.monotonic_ns() + int(min(seconds, 1e12) * 1e9), action)
 
     def again(self, action: Callable[[], None]) -> None:
         """Call `action` in the next round, after the descriptors that are ready then have had their turn."""
@@ -165,7 +166,7 @@ class Loop:
             action = timer.action
             wait_ns = time_ns - time.monotonic_ns()
             if action is not None and wait_ns > 0:
-                return wait_ns / 1e9
+                return min(wait_ns / 1e9, _LONGEST_WAIT_S)
             heapq.heappop(timers)
             if action is not None:
                 timer.action = None

@@ -37,6 +37,7 @@ _ANY_FRAGMENT = 0x3FFF  # offset and "more fragments"
 _SMALLEST_V4 = _VIRTIO + ip.IPV4_HEADER + tcp.HEADER_LENGTH
 _SMALLEST_V6 = _VIRTIO + ip.IPV6_HEADER + tcp.HEADER_LENGTH
 
+_SYN_FIN = tcp.SYN | tcp.FIN
 _IGMP = 2
 _ICMPV6_TO_ROUTERS = frozenset(
     {130, 131, 132, 133, 143}
@@ -165,6 +166,8 @@ class Router:
             raise MalformedPacket("a fragment of TCP")
         segment = tcp.parse_segment(packet.payload)
         self._say("->", packet, segment)
+        if not segment.source_port or segment.flags & _SYN_FIN == _SYN_FIN:
+            raise MalformedPacket("a segment that no kernel sends")
         key = (packet.source, packet.destination, segment.source_port, segment.destination_port)
         self._connector.on_packet_of_process(link, key, segment.flags, frame)
 
