@@ -133,9 +133,6 @@ def test_root_may_still_change_owners_and_users(tmp_path: Path) -> None:
 
 @pytest.fixture
 def socket_path(tmp_path: Path) -> Iterator[Path]:
-    os.chmod(tmp_path, 0o777)
-    for directory in (tmp_path.parent, tmp_path.parent.parent):
-        os.chmod(directory, 0o755)
     yield tmp_path / "socket"
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
-import select
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from sandbox_stage import await_nothing_left, marked_processes, play, start_play
@@ -70,46 +72,8 @@ def test_a_dead_process_still_answers() -> None:
     """The namespace outlives its processes until plg closes it: its kernel says RST to callers."""
     needs_root()
     needs_tun()
-    pid = os.fork()
-    if pid == 0:
-        os._exit(_connect_to_the_dead())
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-
-
-def _connect_to_the_dead() -> int:
-    from ipaddress import IPv4Interface
-
-    from netplayground.packet import checksum
-    from netplayground.sandbox.playground import Sandbox
-    from netplayground.sandbox.process import Gone, ProcessSpec
-    from netplayground.sandbox.proxy import enter_proxy_namespace
-
-    sandbox = Sandbox([ProcessSpec("p1", 1, "true", IPv4Interface("10.0.0.1/24"))], enter_proxy_namespace())
-    sandbox.build()
-    try:
-        (process,) = sandbox.processes
-        process.start()
-        while Gone() not in process.read_messages():
-            select.select([process.control], [], [], 5)
-        syn = _syn(checksum.internet_checksum)
-        os.write(process.tun_fd, bytes(10) + syn)
-        while select.select([process.tun_fd], [], [], 5)[0]:
-            packet = os.read(process.tun_fd, 65536)[10:]
-            if packet[9] == 6:
-                return 0 if packet[20 + 13] & 0x04 else 2
-        return 3
-    finally:
-        sandbox.close()
-
-
-def _syn(internet_checksum: object) -> bytes:
-    """A SYN from 10.0.0.2:1000 to 10.0.0.1:80."""
-    import struct
-
-    assert callable(internet_checksum)
-    tcp = struct.pack(">HHIIBBHHH", 1000, 80, 1, 0, 5 << 4, 2, 1024, 0, 0)
-    addresses = bytes([10, 0, 0, 2, 10, 0, 0, 1])
-    tcp_sum = internet_checksum(addresses + struct.pack(">HH", 6, len(tcp)) + tcp)
-    tcp = tcp[:16] + struct.pack(">H", tcp_sum) + tcp[18:]
-    ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 1, 0, 64, 6, 0) + addresses
-    return ip[:10] + struct.pack(">H", internet_checksum(ip)) + ip[12:] + tcp
+    # In a program of its own: plg moves into another namespace for good, and must have one thread.
+    script = Path(__file__).parent.parent / "sandbox_dead.py"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    ended = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr.decode()

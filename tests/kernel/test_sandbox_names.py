@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -21,8 +20,6 @@ def by_root(request: pytest.FixtureRequest) -> bool:
 
 def with_etc(directory: Path, change: str) -> tuple[str, ...]:
     """A machine whose /etc is a small copy, changed; `$D` is the directory that holds it."""
-    for above in (directory, *directory.parents[:2]):
-        os.chmod(above, 0o755)
     copy = (
         "mkdir $D/etc && cp -a /etc/passwd /etc/group /etc/nsswitch.conf /etc/ld.so.cache /etc/hosts $D/etc"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from pathlib import Path
@@ -27,9 +26,6 @@ def by_root(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture
 def ready(tmp_path: Path) -> Path:
     """A file by which a command, whoever runs it, says that it has got so far."""
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        os.chmod(directory, 0o755)
-    os.chmod(tmp_path, 0o777)
     return tmp_path / "ready"
 
 
