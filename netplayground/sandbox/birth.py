@@ -21,7 +21,8 @@ from typing import Final, NoReturn
 
 from netplayground.sandbox import files, kernel, network, powers, protocol, tun, tuning
 from netplayground.sandbox.command import CommandPlan
-from netplayground.sandbox.pid1 import Ending, FirstProcess, LastWill
+from netplayground.sandbox.last_will import LastWill
+from netplayground.sandbox.pid1 import Ending, FirstProcess
 from netplayground.sandbox.refusals import Refusal, Step, attempting
 
 # Read through descriptors that plg holds, so that it never has to enter the namespace.
@@ -79,7 +80,7 @@ def _live(plan: BirthPlan, channel: socket.socket) -> NoReturn:
         kernel.die_with_parent(signal.SIGKILL)
         _expect(channel, protocol.Mapped)
         last_will = LastWill()
-        _set_up(plan, channel)
+        _set_up(plan, channel, last_will)
         FirstProcess(channel, plan.command, plan.common.ending, last_will).run()
     except BrokenPipeError:
         pass
@@ -110,7 +111,7 @@ def _leave_parent_behind(plan: BirthPlan, channel: socket.socket) -> None:
     channel.setblocking(True)
 
 
-def _set_up(plan: BirthPlan, channel: socket.socket) -> None:
+def _set_up(plan: BirthPlan, channel: socket.socket, last_will: LastWill) -> None:
     common = plan.common
     files.arrange(common.view)
     if plan.hostname is not None:
@@ -122,12 +123,12 @@ def _set_up(plan: BirthPlan, channel: socket.socket) -> None:
         descriptor = tun.open_tun()
     with attempting(Step.LINKS):
         network.apply(_requests(plan))
-    held = (descriptor, *_open_tables(common.tables))
+    held = (descriptor, last_will.descriptor, *_open_tables(common.tables))
     with attempting(Step.POWER):
         powers.limit_power(common.last_capability)
         kernel.make_undumpable()
     protocol.send(channel, protocol.Ready(), held)
-    for descriptor in held:
+    for descriptor in {*held} - {last_will.descriptor}:
         os.close(descriptor)
 
 

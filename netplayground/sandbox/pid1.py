@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from netplayground.sandbox import kernel, protocol
 from netplayground.sandbox.command import CommandPlan, run_command
+from netplayground.sandbox.last_will import LastWill
 
 _AFTER_SIGKILL_S = 2.0
 _LONGEST_WAIT_S = 1e6  # poll(2) takes milliseconds in an int
@@ -35,23 +36,6 @@ class Ending:
 
     kill_signal: int
     grace_s: float
-
-
-class LastWill:
-    """What PID 1 does when plg is gone: let the network of its namespace go soon.
-
-    Sockets of killed processes with bytes under way keep their namespace until the kernel stops to repeat
-    these, which nobody answers any more: tcp_orphan_retries, by default a minute or two (ip-sysctl.rst). As a
-    setting from the start it would cut off what a program that has ended still has to say.
-    """
-
-    def __init__(self) -> None:
-        self._orphan_retries = os.open("/proc/sys/net/ipv4/tcp_orphan_retries", os.O_WRONLY | os.O_CLOEXEC)
-
-    def execute(self) -> None:
-        # Nobody is left whom an error could be told.
-        with contextlib.suppress(OSError):
-            os.write(self._orphan_retries, b"1")
 
 
 class FirstProcess:

@@ -19,6 +19,7 @@ from typing import Final
 
 from netplayground.errors import SandboxError
 from netplayground.sandbox import protocol, tables, tun
+from netplayground.sandbox.last_will import LastWill
 from netplayground.sandbox.proxy import write_once
 from netplayground.sandbox.refusals import Refusal, Step, attempting
 
@@ -79,6 +80,7 @@ class SandboxedProcess:
         self._table_names = table_names
         self.tun_fd = -1
         self._channel = channel
+        self._last_will: LastWill | None = None
         self._tables: dict[str, int] = {}
         self.pid = pid
         self._is_gone = False
@@ -98,7 +100,7 @@ class SandboxedProcess:
 
     def await_birth(self) -> None:
         """Take what the process says when its set-up is done; to be called when `control` is readable."""
-        message, descriptors = _receive_with_descriptors(self._channel, 1 + len(self._table_names))
+        message, descriptors = _receive_with_descriptors(self._channel, 2 + len(self._table_names))
         match message:
             case protocol.Refused(step, number, subject):
                 raise Refusal(Step(step), number, f"{self.name}: {subject}" if subject else self.name)
@@ -108,13 +110,14 @@ class SandboxedProcess:
                 raise SandboxError(f"cannot set up process {self.name}: it ended before it stood")
 
     def _hold(self, descriptors: list[int]) -> None:
-        if len(descriptors) != 1 + len(self._table_names):
+        if len(descriptors) != 2 + len(self._table_names):
             for descriptor in descriptors:
                 os.close(descriptor)
             # The kernel drops what has no room, and only sets a flag.
             raise Refusal(Step.DESCRIPTORS, errno.EMFILE, self.name)
         self.tun_fd = descriptors[0]
-        self._tables = dict(zip(self._table_names, descriptors[1:], strict=True))
+        self._last_will = LastWill(descriptors[1])
+        self._tables = dict(zip(self._table_names, descriptors[2:], strict=True))
 
     def start(self) -> None:
         """Let the command run."""
@@ -175,6 +178,10 @@ class SandboxedProcess:
         self.kill()
         if not self._is_gone:
             self._reap()
+        if self._last_will is not None:
+            self._last_will.execute()
+            os.close(self._last_will.descriptor)
+            self._last_will = None
         for descriptor in (self.tun_fd, *self._tables.values()):
             if descriptor >= 0:
                 os.close(descriptor)

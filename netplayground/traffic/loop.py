@@ -106,9 +106,9 @@ class Loop:
 
     def run(self) -> None:
         """Go round until `stop`; whatever a handler raises comes out here."""
-        poll, handlers = self._epoll.poll, self._handlers
+        poll, handlers, timers = self._epoll.poll, self._handlers, self._timers
         while not self._stopped:
-            timeout = self._run_timers()
+            timeout = self._run_timers() if timers else None
             if self._stopped:
                 break
             self._before_look()

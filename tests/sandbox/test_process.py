@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Iterator
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
@@ -99,9 +100,13 @@ def test_an_early_end_with_words_unread_is_an_error(twin: FirstProcessTwin) -> N
         twin.process.await_birth()
 
 
-def test_descriptors_come_with_the_last_word(twin: FirstProcessTwin) -> None:
-    with open("/proc/net/tcp", encoding="ascii") as table, open(os.devnull, encoding="ascii") as tun:
-        protocol.send(twin.channel, protocol.Ready(), (tun.fileno(), table.fileno()))
+def test_descriptors_come_with_the_last_word(twin: FirstProcessTwin, tmp_path: Path) -> None:
+    with (
+        open("/proc/net/tcp", encoding="ascii") as table,
+        open(os.devnull, encoding="ascii") as tun,
+        open(tmp_path / "last will", "w", encoding="ascii") as will,
+    ):
+        protocol.send(twin.channel, protocol.Ready(), (tun.fileno(), will.fileno(), table.fileno()))
     twin.process.await_birth()
     assert twin.process.tun_fd >= 0
     assert not os.get_inheritable(twin.process.tun_fd)
