@@ -12,8 +12,8 @@ outstanding.
 After its ending a connection is over: a further `fin` or `rst` says nothing new and is not written.
 
 `chunk` packs header, payload and trailer of a small chunk into the output's buffer and makes one write; a
-larger one leaves its payload where it is and makes one writev. Both, and `splice_chunk`, write the same
-octets.
+larger one leaves its payload where it is and makes one writev. Where the octets of a chunk lie in the file is
+arithmetic, which `extents` does for those who send them on from there.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from netplayground.packet import icmp
 
 _COPY_MOST = 1 << 14
 """Up to here copying the payload costs less than a longer list of buffers for the kernel to walk."""
-_BATCH = CHUNK_MOST = 120 * SEGMENT_MOST
+CHUNK_MOST = 120 * SEGMENT_MOST
 """What one writev takes: its two or three buffers a segment stay below IOV_MAX (1,024)."""
 _UNACKED_MOST = 16 << 20
 _SEQUENCE_MASK = 0xFFFFFFFF
 _BARE_ROOM = CAPACITY - 1024
 _CHUNK_ROOM = CAPACITY - _COPY_MOST - 1024
-_BATCH_ROOM = CAPACITY - 122 * 128
+_GATHER_ROOM = CAPACITY - 122 * 128
 
 _pack_v4 = segments.V4.pack_into
 _pack_v6 = segments.V6.pack_into
@@ -169,20 +169,6 @@ class ConnectionWriter:
             found.append((offset + segment * stride + begin - segment * SEGMENT_MOST, end - begin))
         return found
 
-    def splice_chunk(self, side: int, pipe_fd: int, length: int, extents: list[tuple[int, int]]) -> None:
-        """`side` has said the `length` bytes that are all of what a kernel pipe holds; they are moved to the
-        file.
-
-        Where they went is appended to `extents`, as offset and length. The pipe is empty afterwards, also
-        when this raises.
-        """
-        assert self.ending is None, "nothing is said after the end"
-        now = self._out.now()
-        while length:
-            part = min(length, _BATCH)
-            self._splice(side, pipe_fd, part, now, extents)
-            length -= part
-
     def fin(self, side: int) -> None:
         """`side` will say no more."""
         if self.ending is not None or self._fins & 1 << side:
@@ -298,57 +284,29 @@ class ConnectionWriter:
         self._bare(1 - side, other, mine, segments.ACK, now, logged=False)
         self._acked[side] = mine
 
-    def _begin_batch(self, side: int, length: int, now: int) -> None:
-        out = self._out
-        if out.fill > _BATCH_ROOM:
+    def _gather(self, side: int, view: memoryview, now: int) -> int:
+        """Write segments whose payload stays where it is, what waits in the buffer before them; give the
+        offset of the first payload."""
+        out, length = self._out, len(view)
+        if out.fill > _GATHER_ROOM:
             out.commit(out.fill)
         if self._next[side] + length - self._acked[side] > _UNACKED_MOST:
             self._acknowledge(side, now)
-
-    def _gather(self, side: int, view: memoryview, now: int) -> int:
-        """Write a batch of segments whose payload stays where it is, what waits in the buffer before them;
-        give the offset of the first payload."""
-        out, length = self._out, len(view)
-        self._begin_batch(side, length, now)
+        begin = out.end + self._overhead - 4
         pieces: list[View] = []
-        start, at, position, begin = 0, out.fill, out.offset, 0
+        start, at = 0, out.fill
+        # `first` is also how many octets of payload go before what is packed at `at`.
         for first in range(0, length, SEGMENT_MOST):
             payload = view[first : first + SEGMENT_MOST]
-            end = self._data_header(out.buffer, at, position + at - start, side, len(payload), now)
+            size = len(payload)
+            end = self._data_header(out.buffer, at, out.offset + first + at, side, size, now)
             pieces += (out.view[start:end], payload)
-            begin = begin or position + end - start
-            position += end - start + len(payload)
-            start, at = end, self._trailer(end, len(payload))
+            trailer = TRAILERS[size & 3]
+            trailer.pack_into(out.buffer, end, (size + 3 & ~3) + self._overhead)
+            start, at = end, end + trailer.size
         pieces.append(out.view[start:at])
         out.gather(pieces)
         return begin
-
-    def _splice(self, side: int, pipe: int, length: int, now: int, extents: list[tuple[int, int]]) -> None:
-        """Write a batch of segments whose payload comes from a kernel pipe: one write, one splice a
-        segment."""
-        out = self._out
-        self._begin_batch(side, length, now)
-        at, position = out.fill, out.offset
-        while length:
-            size = min(length, SEGMENT_MOST)
-            end = self._data_header(out.buffer, at, position + at, side, size, now)
-            out.write_part(end, pipe)
-            position += end
-            extents.append((position, size))
-            out.splice_part(pipe, size)
-            position += size
-            length -= size
-            at = self._trailer(0, size)
-            if not length:
-                out.write_part(at, pipe)
-        out.advance(position + at - out.offset)
-
-    def _trailer(self, at: int, length: int) -> int:
-        """Pack padding and block length after a payload of `length` octets; give where the next block
-        goes."""
-        trailer = TRAILERS[length & 3]
-        trailer.pack_into(self._out.buffer, at, (length + 3 & ~3) + self._overhead)
-        return at + trailer.size
 
     def _fact(self, kind: str, now: int, fields: dict[str, object]) -> int:
         block = emit_fact(kind, now, {"connection": self.id, **fields})

@@ -10,11 +10,8 @@ what the kernel call needs.
 
 from __future__ import annotations
 
-import array
 import contextlib
-import fcntl
 import os
-import termios
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -104,36 +101,6 @@ class Output:
             self.fail(error)
         if written != length:
             self._write_rest(pieces, written)
-        self.advance(length)
-
-    def write_part(self, end: int, pipe: int) -> None:
-        """Write the buffer's first `end` octets, which end within a block; `advance` follows when it is
-        whole.
-
-        A failure empties `pipe`, from which the block's payload comes.
-        """
-        try:
-            written = os.write(self._writable, self.view[:end])
-            while written != end:
-                written += os.write(self._writable, self.view[written:end])
-        except OSError as error:
-            drain(pipe)
-            self.fail(error)
-
-    def splice_part(self, pipe: int, length: int) -> None:
-        """Move `length` octets from a kernel pipe to the file, within a block."""
-        left = length
-        while left:
-            try:
-                moved = os.splice(pipe, self._writable, left)
-            except OSError as error:
-                drain(pipe)
-                self.fail(error)
-            assert moved, "the pipe holds less than was promised"
-            left -= moved
-
-    def advance(self, length: int) -> None:
-        """Count `length` octets of whole blocks as written; nothing waits in the buffer any more."""
         self.offset += length
         self.fill = 0
         if self.offset >= self.due:
@@ -158,13 +125,3 @@ class Output:
             with contextlib.suppress(OSError):
                 os.ftruncate(self.fd, self.offset)
         raise DumpError(self.failure) from error
-
-
-def drain(pipe: int) -> None:
-    """Empty a kernel pipe, which will serve another connection."""
-    waiting = array.array("i", [0])
-    while True:
-        fcntl.ioctl(pipe, termios.FIONREAD, waiting)
-        if not waiting[0]:
-            return
-        os.read(pipe, waiting[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -73,21 +72,6 @@ def opened(writer: DumpWriter, family: int = 4, port: int = 40000, server_port: 
 def say(connection: ConnectionWriter, side: int, data: bytes) -> None:
     """Write a chunk."""
     connection.chunk(side, memoryview(data))
-
-
-def splice(connection: ConnectionWriter, side: int, data: bytes) -> list[tuple[int, int]]:
-    """Write a chunk from a kernel pipe; give where it went."""
-    extents: list[tuple[int, int]] = []
-    reader, writer = os.pipe()
-    try:
-        for start in range(0, len(data), 65536):
-            part = data[start : start + 65536]
-            os.write(writer, part)
-            connection.splice_chunk(side, reader, len(part), extents)
-    finally:
-        os.close(reader)
-        os.close(writer)
-    return extents
 
 
 def every_ending(writer: DumpWriter, family: int, port: int = 40000) -> None:

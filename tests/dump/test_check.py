@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from dump.making import FAMILIES, create, every_ending, opened, say, splice, writing
+from dump.making import FAMILIES, create, every_ending, opened, say, writing
 
 from netplayground.dump import blocks, ledger
 from netplayground.dump.check import check_dump
@@ -108,7 +108,7 @@ def test_a_run_of_many_pages_agrees_with_its_index(tmp_path: Path, monkeypatch: 
                 every_ending(writer, 4, 2000 + number)
             say(lasting, number & 1, b"x" * (1 + number % 3000))
             if number % 1000 == 0:
-                splice(lasting, CLIENT, b"y" * 200_000)
+                say(lasting, CLIENT, b"y" * 200_000)
     report = check_dump(path)
     assert report.windows > 5
     with open_dump(path) as dump:

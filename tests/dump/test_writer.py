@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 import signal
 import stat
@@ -14,15 +15,17 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from dump.making import FAMILIES, connect, create, every_ending, opened, say, splice, writing
+from dump.making import FAMILIES, connect, create, every_ending, opened, say, writing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from needs import cannot_run, needs_root
+from netplayground.dump import connection as connection_module
 from netplayground.dump.check import check_dump
 from netplayground.dump.connection import CHUNK_MOST
 from netplayground.dump.model import CLIENT, SERVER, Ending, State
 from netplayground.dump.reader import open_dump
+from netplayground.dump.segments import SEGMENT_MOST
 from netplayground.dump.writer import check_writable
 from netplayground.errors import DumpError
 
@@ -52,52 +55,51 @@ def length_limit(most: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    pieces=st.lists(st.tuples(st.sampled_from([CLIENT, SERVER]), st.integers(1, 65536)), max_size=12),
-    family=st.sampled_from(FAMILIES),
-)
-def test_chunks_and_spliced_chunks_give_the_same_dump(
-    tmp_path_factory: pytest.TempPathFactory, pieces: list[tuple[int, int]], family: int
+@st.composite
+def lengths_and_skips(draw: st.DrawFn) -> tuple[int, list[int]]:
+    """Give a chunk's length and how much of it went elsewhere: anything, and what is near a segment's end."""
+    near = st.builds(lambda count, more: count * SEGMENT_MOST + more, st.integers(0, 5), st.integers(-4, 4))
+    lengths = near | st.sampled_from([CHUNK_MOST - 1, CHUNK_MOST]) | st.integers(1, CHUNK_MOST)
+    length = draw(lengths.filter(lambda value: value > 0))
+    skips = (near | st.integers(0, length - 1)).filter(lambda value: 0 <= value < length)
+    return length, [0, *draw(st.lists(skips, max_size=8)), length - 1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=lengths_and_skips(), waiting=st.integers(0, 3), family=st.sampled_from(FAMILIES))
+def test_where_a_chunk_went_is_where_its_bytes_are(
+    tmp_path_factory: pytest.TempPathFactory, case: tuple[int, list[int]], waiting: int, family: int
 ) -> None:
-    place = tmp_path_factory.mktemp("both")
-    for how in (say, splice):
-        with writing(place / how.__name__) as writer:
-            connection = opened(writer, family)
-            for number, (side, length) in enumerate(pieces):
-                how(connection, side, bytes([number]) * length)
-    assert (place / "say").read_bytes() == (place / "splice").read_bytes()
-    check_dump(place / "say")
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("length", [1, 64, 16384, 16385, 65495, 65496, 300_001, CHUNK_MOST])
-def test_where_a_chunk_went_is_where_its_bytes_are(tmp_path: Path, family: int, length: int) -> None:
-    data = os.urandom(length)
-    with writing(tmp_path / "d") as writer:
+    (length, skips), path = case, tmp_path_factory.mktemp("extents") / "d"
+    data = random.Random(length).randbytes(length)
+    with writing(path) as writer:
         connection = opened(writer, family)
+        for _ in range(waiting):
+            writer.fact("waits")
         where = connection.chunk(SERVER, memoryview(data))
-        for skip in (0, 1, length // 2, length - 1):
+        assert os.pread(writer.fileno(), min(length, SEGMENT_MOST), where) == data[:SEGMENT_MOST]
+        for skip in skips:
             extents = connection.extents(where, skip, length)
+            assert all(0 < size <= SEGMENT_MOST for _at, size in extents)
             assert b"".join(os.pread(writer.fileno(), size, at) for at, size in extents) == data[skip:]
-    with open_dump(tmp_path / "d") as dump:
+    check_dump(path)
+    with open_dump(path) as dump:
         assert b"".join(dump.payload(event) for event in dump.events(0)) == data
 
 
-def test_spliced_bytes_are_where_the_extents_say_and_the_pipe_is_empty(tmp_path: Path) -> None:
-    data = os.urandom(65536)
-    reader, writer_end = os.pipe()
-    os.set_blocking(reader, False)
-    with writing(tmp_path / "d") as writer:
-        connection = opened(writer)
-        extents: list[tuple[int, int]] = []
-        os.write(writer_end, data)
-        connection.splice_chunk(CLIENT, reader, len(data), extents)
-        assert b"".join(os.pread(writer.fileno(), size, at) for at, size in extents) == data
-        with pytest.raises(BlockingIOError):
-            os.read(reader, 1)
-    os.close(reader)
-    os.close(writer_end)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_copied_chunk_and_a_gathered_one_are_told_alike(
+    tmp_path: Path, family: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dumps = []
+    for copied in (1 << 14, 0):
+        monkeypatch.setattr(connection_module, "_COPY_MOST", copied)
+        with writing(tmp_path / "d") as writer:
+            connection = opened(writer, family)
+            for length in (1, 2, 3, 4, 1000, 1 << 14):
+                say(connection, length & 1, bytes([length & 255]) * length)
+        dumps.append((tmp_path / "d").read_bytes())
+    assert dumps[0] == dumps[1]
 
 
 def test_bytes_are_in_the_file_before_chunk_returns_and_all_before_them_too(tmp_path: Path) -> None:
@@ -176,20 +178,18 @@ def assert_torn_but_whole(path: Path, said: int) -> None:
         assert sum(dump.connections[0].bytes) == said
 
 
-@pytest.mark.parametrize("way", ["small", "large", "spliced"])
-def test_a_full_disk_is_one_line_and_what_was_written_stays(small_disk: Path, way: str) -> None:
+@pytest.mark.parametrize("piece", [1000, 70_000])
+def test_a_full_disk_is_one_line_and_what_was_written_stays(small_disk: Path, piece: int) -> None:
     path, said = small_disk / "d", 0
     writer = create(path)
     connection = opened(writer)
-    piece = {"small": 1000, "large": 70_000, "spliced": 60_000}[way]
-    put: Callable[..., object] = splice if way == "spliced" else say
     with pytest.raises(DumpError) as caught:
         while True:
-            put(connection, SERVER, bytes(piece))
+            say(connection, SERVER, bytes(piece))
             said += piece
     assert str(caught.value) == f"cannot write {path}: No space left on device"
     with pytest.raises(DumpError, match="No space left on device"):
-        put(connection, SERVER, bytes(piece))
+        say(connection, SERVER, bytes(piece))
     connection.fin(CLIENT)
     with pytest.raises(DumpError, match="No space left on device"):
         writer.flush()
@@ -211,36 +211,18 @@ def test_a_full_disk_at_the_first_block_leaves_no_file(small_disk: Path) -> None
     assert not (small_disk / "d").exists()
 
 
-@pytest.mark.parametrize("way", [say, splice])
 @pytest.mark.parametrize("most", [100_001, 65_536, 131_072 + 700])
-def test_a_file_that_may_grow_no_more_is_one_line(tmp_path: Path, most: int, way: object) -> None:
+def test_a_file_that_may_grow_no_more_is_one_line(tmp_path: Path, most: int) -> None:
     path = tmp_path / "d"
     writer = create(path)
     connection = opened(writer)
-    assert callable(way)
     said = 0
     with length_limit(most), pytest.raises(DumpError, match=f"cannot write {path}: File too large"):
         while True:
-            way(connection, SERVER, bytes(30_000))
+            say(connection, SERVER, bytes(30_000))
             said += 30_000
     writer.close()
     assert_torn_but_whole(path, said)
-
-
-def test_a_pipe_is_empty_after_a_failed_write(tmp_path: Path) -> None:
-    reader, writer_end = os.pipe()
-    os.set_blocking(reader, False)
-    writer = create(tmp_path / "d")
-    connection = opened(writer)
-    for _attempt in range(2):
-        os.write(writer_end, bytes(65536))
-        with length_limit(20_000), pytest.raises(DumpError):
-            connection.splice_chunk(SERVER, reader, 65536, [])
-        with pytest.raises(BlockingIOError):
-            os.read(reader, 1)
-    writer.close()
-    os.close(reader)
-    os.close(writer_end)
 
 
 def test_a_disk_that_is_full_at_the_end_leaves_a_torn_dump(tmp_path: Path) -> None:
@@ -341,14 +323,14 @@ def test_memory_stays_the_same_however_long_the_run(tmp_path: Path) -> None:
     assert check_dump(tmp_path / "d").totals.connections == 5 * 9_000 + 1
 
 
-@pytest.mark.parametrize("way", ["small", "large", "spliced"])
-def test_a_killed_writer_has_in_the_file_all_that_it_said_was_there(tmp_path: Path, way: str) -> None:
+@pytest.mark.parametrize("size", [100, 90_000])
+def test_a_killed_writer_has_in_the_file_all_that_it_said_was_there(tmp_path: Path, size: int) -> None:
     path = tmp_path / "d"
     for attempt in range(8):
         reader, reports = os.pipe()
         child = os.fork()
         if child == 0:
-            _write_until_killed(path, reports, way)
+            _write_until_killed(path, reports, size)
         os.close(reports)
         told, enough = b"", 8 * (20 + 97 * attempt)
         while len(told) < enough:
@@ -367,12 +349,12 @@ def test_a_killed_writer_has_in_the_file_all_that_it_said_was_there(tmp_path: Pa
         assert content == b"0123456789" * (len(content) // 10) + b"0123456789"[: len(content) % 10]
 
 
-def _write_until_killed(path: Path, reports: int, way: str) -> NoReturn:
+def _write_until_killed(path: Path, reports: int, size: int) -> NoReturn:
     try:
         connection, said = opened(create(path)), 0
-        piece = b"0123456789" * {"small": 10, "large": 9000, "spliced": 6000}[way]
+        piece = b"0123456789" * (size // 10)
         while True:
-            (splice if way == "spliced" else say)(connection, CLIENT, piece)
+            say(connection, CLIENT, piece)
             said += len(piece)
             os.write(reports, said.to_bytes(8, "big"))
     finally:
