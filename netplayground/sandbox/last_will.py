@@ -1,8 +1,9 @@
 """The last will of a network namespace: to let go soon of what nobody will answer any more.
 
 Sockets of processes that have ended, with bytes under way, keep their namespace until the kernel stops to
-repeat these: tcp_orphan_retries, by default for a minute or two (ip-sysctl.rst). Once the router is gone nobody
-answers. From the start the shorter setting would cut off what a program that has ended still has to say.
+repeat these: tcp_orphan_retries, by default for a minute or two (ip-sysctl.rst). Once the router is gone
+nobody answers. From the start the shorter setting would cut off what a program that has ended still has to
+say.
 """
 
 from __future__ import annotations
