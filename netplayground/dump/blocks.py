@@ -156,8 +156,12 @@ def emit_names(processes: Iterable[Process]) -> bytes:
 
 def emit_fact(kind: str, time_ns: int, fields: Mapping[str, object]) -> bytes:
     """Give a custom block of JSON; blanks fill it up, which JSON allows."""
+    return emit_custom(FACT, _emit_json(kind, time_ns, fields))
+
+
+def _emit_json(kind: str, time_ns: int, fields: Mapping[str, object]) -> bytes:
     text = json.dumps({"kind": kind, "time": time_ns, **fields}, separators=(",", ":"))
-    return emit_custom(FACT, padded(text.encode("ascii"), b" "))
+    return padded(text.encode("ascii"), b" ")
 
 
 def parse_fact(body: bytes) -> dict[str, object]:
@@ -180,7 +184,7 @@ def _is_whole(value: object, below: int) -> bool:
 
 
 def emit_run(run: RunHeader, time_ns: int) -> bytes:
-    """Give the run header."""
+    """Give the run header; ValueError if it does not fit into a block."""
     processes = [
         {
             "name": process.name,
@@ -191,11 +195,15 @@ def emit_run(run: RunHeader, time_ns: int) -> bytes:
         for process in run.processes
     ]
     fields = {"subnets": list(run.subnets), "processes": processes, "options": dict(run.options)}
-    return emit_fact("run", time_ns, {**fields, "version": run.version})
+    text = _emit_json("run", time_ns, {**fields, "version": run.version})
+    # Commands are the user's; an octet that is no UTF-8 takes six here.
+    if len(text) > MOST - CUSTOM_HEADER - 4:
+        raise ValueError(f"commands and options of {len(text):,} bytes are too long for a dump")
+    return emit_custom(FACT, text)
 
 
 def emit_opening(run: RunHeader, time_ns: int) -> bytes:
-    """Give all that stands before the first packet."""
+    """Give all that stands before the first packet; ValueError if it says more than there is room for."""
     return (
         emit_section(STATE_OPEN, run.version)
         + emit_interface()

@@ -61,11 +61,14 @@ class DumpWriter:
     ) -> DumpWriter:
         """Replace `path` by a dump of `run` that begins now, at `wall_ns`; readable by its owner alone, and
         locked."""
+        try:
+            opening = blocks.emit_opening(run, wall_ns)
+        except ValueError as error:
+            raise _cannot_write(path, str(error)) from error
         fd, is_new = _open_locked(path)
         out = Output(path, fd, wall_ns, monotonic_ns)
         try:
             _prepare(path, fd)
-            opening = blocks.emit_opening(run, wall_ns)
             out.gather([opening])
         except DumpError:
             os.close(fd)

@@ -20,13 +20,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from needs import cannot_run, needs_root
+from netplayground.dump import blocks
 from netplayground.dump import connection as connection_module
 from netplayground.dump.check import check_dump
 from netplayground.dump.connection import CHUNK_MOST
-from netplayground.dump.model import CLIENT, SERVER, Ending, State
+from netplayground.dump.model import CLIENT, SERVER, Ending, Process, RunHeader, State
 from netplayground.dump.reader import open_dump
 from netplayground.dump.segments import SEGMENT_MOST
-from netplayground.dump.writer import check_writable
+from netplayground.dump.writer import DumpWriter, check_writable
 from netplayground.errors import DumpError
 
 ATTEMPTS: tuple[Callable[[Path], object], ...] = (create, check_writable)
@@ -158,6 +159,33 @@ def test_places_that_cannot_be_written_are_refused_and_nothing_is_left(tmp_path:
             assert str(caught.value) == f"cannot write {path}: {cause}"
     assert sorted(tmp_path.iterdir()) == before
     assert (tmp_path / "file").read_bytes() == b"kept"
+
+
+def test_commands_too_long_for_a_dump_are_refused_before_anything_is_changed(tmp_path: Path) -> None:
+    command = os.fsdecode(b"\xff" * 120_000)
+    processes = tuple(Process(f"node{number}", number, (), command) for number in range(14))
+    (tmp_path / "old").write_bytes(b"kept")
+    for name in ("new", "old"):
+        with pytest.raises(DumpError) as caught:
+            DumpWriter.create(tmp_path / name, RunHeader((), processes), 0)
+        assert str(caught.value).startswith(f"cannot write {tmp_path / name}: commands and options of 10,")
+        assert str(caught.value).endswith(" bytes are too long for a dump")
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert (tmp_path / "old").read_bytes() == b"kept"
+
+
+@pytest.mark.parametrize("spare", [0, 4])
+def test_the_longest_commands_that_fit_are_read_back(tmp_path: Path, spare: int) -> None:
+    def run(length: int) -> RunHeader:
+        return RunHeader((), (Process("a", 1, (), "x" * length),))
+
+    fits = blocks.MOST - len(blocks.emit_run(run(0), 0)) - spare
+    DumpWriter.create(tmp_path / "d", run(fits), 0).close()
+    assert len(check_dump(tmp_path / "d").missing) == 0
+    with open_dump(tmp_path / "d") as dump:
+        assert dump.run.processes[0].command == "x" * fits
+    with pytest.raises(DumpError, match="too long for a dump"):
+        DumpWriter.create(tmp_path / "e", run(blocks.MOST), 0)
 
 
 def test_asking_whether_a_dump_can_be_written_leaves_nothing(tmp_path: Path) -> None:
