@@ -45,7 +45,8 @@ def report_lines(path: Path, report: CheckReport) -> Iterator[str]:
             counted(totals.connections, "connection"),
             f"{counted(to_servers, 'byte')} to servers",
             f"{counted(to_clients, 'byte')} to clients",
-            counted(totals.events, "event"),
+            # In the index facts are events too; here an event is what `plg show` lists by its packet.
+            f"{counted(totals.events - totals.facts, 'event')} in packets",
             counted(totals.facts, "fact"),
             f"{counted(report.size, 'byte')} of file",
         ]

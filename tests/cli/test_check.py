@@ -8,10 +8,11 @@ import pytest
 
 from netplayground.cli.main import main
 from netplayground.dump.model import CLIENT, SERVER, RunHeader
+from netplayground.dump.reader import open_dump
 from netplayground.dump.writer import DumpWriter
 
 
-def write_dump(path: Path, complete: bool) -> None:
+def write_dump(path: Path, complete: bool, facts: int = 0) -> None:
     writer = DumpWriter.create(path, RunHeader(subnets=("10.0.0.0/24",), processes=()), 0)
     connection = writer.connection(4, bytes(4), 1, bytes(4), 2)
     connection.syn()
@@ -19,6 +20,8 @@ def write_dump(path: Path, complete: bool) -> None:
     connection.chunk(CLIENT, memoryview(b"x" * 5000))
     connection.chunk(SERVER, memoryview(b"y"))
     connection.rst(SERVER)
+    for _ in range(facts):
+        writer.fact("process-ready", process="db")
     writer.close(complete)
 
 
@@ -28,7 +31,7 @@ def test_a_whole_dump_is_status_0_with_counts(tmp_path: Path, capsys: pytest.Cap
     assert main(["check", str(path)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{path}: complete and whole; 1 CRC-32 is right, the index agrees with the blocks",
-        "1 connection, 5,000 bytes to servers, 1 byte to clients, 5 events, 0 facts, "
+        "1 connection, 5,000 bytes to servers, 1 byte to clients, 5 events in packets, 0 facts, "
         f"{path.stat().st_size:,} bytes of file",
     ]
 
@@ -43,6 +46,18 @@ def test_a_torn_dump_is_status_0_and_says_what_is_missing(
     assert lines[0].startswith(f"{path}: torn, but what is there is whole")
     assert lines[1].startswith("missing: ")
     assert lines[2].startswith("1 connection, 5,000 bytes to servers, 1 byte to clients, ")
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_facts_are_not_counted_among_the_events(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], complete: bool
+) -> None:
+    path = tmp_path / "d"
+    write_dump(path, complete, facts=3)
+    assert main(["check", str(path)]) == 0
+    assert ", 5 events in packets, 3 facts, " in capsys.readouterr().out
+    with open_dump(path) as dump:
+        assert len(list(dump.events(0))) == 5
 
 
 def test_damage_is_status_125_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
