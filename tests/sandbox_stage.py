@@ -59,17 +59,26 @@ class Play:
         return Played(output, errors, told["events"], told["facts"])
 
 
-def play(*commands: str, by_root: bool = True, prefix: Sequence[str] = (), **options: Any) -> Played:
+def play(*commands: str, **how: Any) -> Played:
     """Run the commands to their end, started by root or an ordinary user; nothing of them may be left."""
-    return start_play(*commands, by_root=by_root, prefix=prefix, **options).finish()
+    return start_play(*commands, **how).finish()
 
 
-def start_play(*commands: str, by_root: bool = True, prefix: Sequence[str] = (), **options: Any) -> Play:
-    """Start the commands; `prefix` is what the play's own command line begins with."""
+def start_play(
+    *commands: str,
+    by_root: bool = True,
+    own_tun: bool = True,
+    prefix: Sequence[str] = (),
+    **options: Any,
+) -> Play:
+    """Start the commands; `prefix` is what the play's own command line begins with.
+
+    `own_tun`: an ordinary user finds a TUN device that is open to him, whatever the machine's is.
+    """
     readable, writable = os.pipe()
     mark = uuid.uuid4().hex
     task = json.dumps({"commands": commands, "options": options, "report": writable})
-    user = () if by_root else ordinary_user()
+    user = () if by_root else ordinary_user(own_tun)
     stage = subprocess.Popen(
         [*prefix, *user, sys.executable, str(_HERE / "sandbox_actor.py"), task],
         stdin=subprocess.DEVNULL,
@@ -85,11 +94,17 @@ def start_play(*commands: str, by_root: bool = True, prefix: Sequence[str] = (),
     return Play(stage, readable, mark)
 
 
+# A TUN device that everybody may open, in place of the machine's, which may be closed to an ordinary user.
+_OWN_TUN = 'mount -t tmpfs tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec "$@"'
+
+
 @cache
-def ordinary_user() -> tuple[str, ...]:
+def ordinary_user(own_tun: bool = True) -> tuple[str, ...]:
     """What a command line begins with whose rest an ordinary user is to run."""
-    needs_program("setpriv")
-    prefix = ("setpriv", f"--reuid={ORDINARY_ID}", f"--regid={ORDINARY_ID}", "--clear-groups")
+    needs_program("setpriv", "unshare")
+    device = ("unshare", "--mount", "--propagation", "private", "sh", "-c", _OWN_TUN, "sh")
+    user = ("setpriv", f"--reuid={ORDINARY_ID}", f"--regid={ORDINARY_ID}", "--clear-groups")
+    prefix = (*(device if own_tun else ()), *user)
     trial = [*prefix, sys.executable, "-c", "import netplayground.sandbox, pytun"]
     if subprocess.run(trial, env=_environment(), capture_output=True, cwd="/").returncode:
         cannot_run("an ordinary user cannot read this Python or this package")

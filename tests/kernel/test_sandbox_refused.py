@@ -46,20 +46,20 @@ def error_of(played: Played) -> str:
 
 
 def test_missing_tun_device(by_root: bool) -> None:
-    error = error_of(play("echo ran", by_root=by_root, prefix=NO_TUN))
+    error = error_of(play("echo ran", by_root=by_root, own_tun=False, prefix=NO_TUN))
     assert error.startswith("SandboxError: cannot open /dev/net/tun: No such file or directory; ")
 
 
 def test_tun_device_closed_to_the_user() -> None:
     needs_root()
     needs_tun()
-    error = error_of(play("echo ran", by_root=False, prefix=TUN_CLOSED))
+    error = error_of(play("echo ran", by_root=False, own_tun=False, prefix=TUN_CLOSED))
     assert error.startswith("SandboxError: cannot open /dev/net/tun: Permission denied; ")
     assert error.endswith("as root: chmod 666 /dev/net/tun")
 
 
 def test_tun_device_without_its_module(by_root: bool) -> None:
-    error = error_of(play("echo ran", by_root=by_root, prefix=NO_DEVICE))
+    error = error_of(play("echo ran", by_root=by_root, own_tun=False, prefix=NO_DEVICE))
     assert "No such device" in error
     assert error.endswith("modprobe tun")
 
