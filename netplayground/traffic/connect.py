@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from collections.abc import Callable, Mapping
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from typing import Protocol
@@ -44,6 +45,7 @@ _LINK_LOCAL = b"\xfe\x80"  # as far as processes have them: fe80::/64
 _TCP_CLOSE = 7  # include/net/tcp_states.h
 _ANSWERED = EPOLLOUT | EPOLLERR | EPOLLHUP
 _ATTEMPT_S = 150.0  # tcp_syn_retries and tcp_synack_retries are over after 127 and 63 s (ip-sysctl.rst)
+_SWEEP_S = 10.0
 _RETRY_S = 0.002
 _MOST_RETRIES = 100
 _VIRTIO = virtio.HEADER_LENGTH
@@ -80,6 +82,7 @@ class Attempt:
     """One connection that is not one yet."""
 
     __slots__ = (
+        "began",
         "client",
         "family",
         "from_place",
@@ -110,6 +113,7 @@ class Attempt:
         self.held_ack: bytes | None = None
         self.sock: socket.socket | None = None
         self.retries = 0
+        self.began = time.monotonic()
 
     def set_places(self, tun_index: int) -> None:
         """Addresses as the socket module takes them; a link-local one is on the proxy's device (RFC 4007)."""
@@ -140,6 +144,7 @@ class Connector:
     ) -> None:
         self.attempts: dict[Key, Attempt] = {}
         self.refused_for_room = 0
+        self._is_sweep_due = False
         self._open: dict[Key, Pipe] = {}
         self._workspace = workspace
         self._loop: Loop = workspace.loop
@@ -255,14 +260,23 @@ class Connector:
             self._on_no(attempt, errno.ECONNREFUSED)
         elif self._has_room():
             self._connect_onward(attempt)
-            self._loop.call_after(_ATTEMPT_S, lambda: self._on_time_up(attempt))
+            self._sweep_later()
         else:
             self._refuse_for_room(attempt)
 
-    def _on_time_up(self, attempt: Attempt) -> None:
-        """The client's kernel, or ours, has long stopped asking: what it asked with was not in order."""
-        if self.attempts.get(attempt.key) is attempt:
+    def _sweep_later(self) -> None:
+        if not self._is_sweep_due and self.attempts:
+            self._is_sweep_due = True
+            self._loop.call_after(_SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        """Give up what the client's kernel, and ours, have long stopped asking for: its SYN was amiss."""
+        self._is_sweep_due = False
+        for attempt in list(self.attempts.values()):
+            if time.monotonic() - attempt.began < _ATTEMPT_S:
+                break  # the others began later still
             self._give_up(attempt)
+        self._sweep_later()
 
     def _has_room(self) -> bool:
         """Whether two more sockets, and perhaps a door, can be had."""

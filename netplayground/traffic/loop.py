@@ -112,9 +112,8 @@ class Loop:
             if self._stopped:
                 break
             self._before_look()
-            again = self._again
+            again, self._again = self._again, []
             if again:
-                self._again = []
                 timeout = 0
             self.round += 1
             for fd, events in poll(0, _MOST_EVENTS) or self._wait(timeout):

@@ -73,6 +73,22 @@ def test_what_is_asked_for_again_runs_in_the_next_round_after_the_ready_descript
     os.close(reading)
 
 
+def test_what_puts_itself_off_runs_once_a_round() -> None:
+    loop, rounds = Loop(), list[int]()
+
+    def put_off() -> None:
+        rounds.append(loop.round)
+        if len(rounds) == 4:
+            loop.stop()
+        else:
+            loop.again(put_off)
+
+    loop.call_at(0, put_off)
+    loop.run()
+    assert rounds == sorted(set(rounds))
+    loop.close()
+
+
 def test_what_is_buffered_is_handed_on_before_the_loop_sleeps() -> None:
     seen: list[str] = []
     loop = Loop(before_look=lambda: seen.append("look"), before_sleep=lambda: seen.append("sleep"))
