@@ -23,7 +23,7 @@ Handler = Callable[[int], None]
 
 _MOST_EVENTS = 64
 _LONGEST_WAIT_S = 1e6  # epoll_wait(2) takes milliseconds in an int
-_LOOK_NS = 50_000
+_LOOK_NS = 100_000
 _MOST_VAIN_LOOKS = 6  # then one wait in 64 begins with a look
 
 
