@@ -117,6 +117,10 @@ class Dump:
         """Give the bytes of a chunk, none for any other event."""
         return self.source.read(event.offset, event.length) if event.length else b""
 
+    def read(self, offset: int, length: int) -> bytes:
+        """Give payload by its place in the file, as an event has it."""
+        return self.source.read(offset, length)
+
     def facts(self) -> Iterator[Fact]:
         """Give what no packet can tell, in the order of the run; the run header is not among it."""
         offsets = self._torn.facts if self.state is State.TORN else self._fact_offsets()

@@ -107,6 +107,16 @@ def test_each_ending_is_told(tmp_path: Path, family: int) -> None:
     assert last.closed_ns is None and last.bytes == (9, 0)
 
 
+def test_payload_is_read_by_its_place_in_the_file(tmp_path: Path) -> None:
+    with writing(tmp_path / "d") as writer:
+        say(opened(writer), CLIENT, b"question")
+    with open_dump(tmp_path / "d") as dump:
+        chunk = list(dump.events(0))[-1]
+        assert dump.read(chunk.offset + 1, 5) == b"uesti"
+        with pytest.raises(DamagedDumpError, match="lie beyond its end"):
+            dump.read(chunk.offset, dump.size)
+
+
 def test_a_torn_dump_reads_like_a_complete_one(tmp_path: Path) -> None:
     small_dump(tmp_path / "complete")
     small_dump(tmp_path / "torn", complete=False)
