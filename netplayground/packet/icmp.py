@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-
 from netplayground.packet import MalformedPacket, ip
 from netplayground.packet.checksum import Octets, internet_checksum, pseudo_header_sum
 
@@ -14,7 +12,6 @@ _V4_MOST = 576
 """RFC 1812, 4.3.2.3: an error quotes as much as fits into 576 octets in all."""
 _V6_MOST = 1280
 """RFC 4443, 2.4 (c): as much as fits into the least MTU of IPv6."""
-_LAYOUT = struct.Struct(">BBHI")
 
 
 def emit_unreachable(ip_packet: Octets) -> bytes:
@@ -27,14 +24,8 @@ def emit_unreachable(ip_packet: Octets) -> bytes:
     four = packet.version == 4
     room = (_V4_MOST - ip.IPV4_HEADER if four else _V6_MOST - ip.IPV6_HEADER) - HEADER_LENGTH
     quoted = bytes(memoryview(ip_packet)[:room])
-    protocol = ip.ICMP if four else ip.ICMPV6
     kind, code = (_V4_UNREACHABLE, _V4_HOST) if four else (_V6_UNREACHABLE, _V6_ADDRESS)
-    length = HEADER_LENGTH + len(quoted)
-    # ICMPv6 alone sums a pseudo-header (RFC 4443, 2.3).
-    start = 0 if four else pseudo_header_sum(packet.destination, packet.source, protocol, length)
-    check = internet_checksum(_LAYOUT.pack(kind, code, 0, 0) + quoted, start)
-    header = ip.emit_header(packet.destination, packet.source, protocol, length)
-    return header + _LAYOUT.pack(kind, code, check, 0) + quoted
+    return emit_message(packet.destination, packet.source, kind, code, bytes(4) + quoted)
 
 
 def parse_unreachable(packet: ip.IpPacket) -> memoryview | None:
@@ -45,3 +36,14 @@ def parse_unreachable(packet: ip.IpPacket) -> memoryview | None:
         raise MalformedPacket(f"ICMP header of {len(packet.payload)} octets, {HEADER_LENGTH} expected")
     expected = _V4_UNREACHABLE if packet.protocol == ip.ICMP else _V6_UNREACHABLE
     return packet.payload[HEADER_LENGTH:] if packet.payload[0] == expected else None
+
+
+def emit_message(source: bytes, destination: bytes, kind: int, code: int, body: Octets) -> bytes:
+    """Give the whole IP packet of one message; `body` is what follows its checksum."""
+    protocol = ip.ICMP if len(source) == 4 else ip.ICMPV6
+    length = 4 + len(body)
+    # ICMPv6 alone sums a pseudo-header (RFC 4443, 2.3).
+    start = 0 if len(source) == 4 else pseudo_header_sum(source, destination, protocol, length)
+    check = internet_checksum(bytes((kind, code, 0, 0)) + bytes(body), start)
+    header = ip.emit_header(source, destination, protocol, length)
+    return header + bytes((kind, code)) + check.to_bytes(2, "big") + bytes(body)

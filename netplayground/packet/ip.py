@@ -26,8 +26,8 @@ _V6 = struct.Struct(">IHBB16s16s")
 
 @dataclass(frozen=True, slots=True)
 class IpPacket:
-    """One IP packet; `payload` begins after every header, extension headers included, and may be cut by
-    `data`."""
+    """One IP packet; `payload` begins after every header, extension headers included: after
+    `header_length` octets."""
 
     version: int
     source: bytes
@@ -38,6 +38,7 @@ class IpPacket:
     identification: int = 0
     fragment_offset: int = 0
     more_fragments: bool = False
+    header_length: int = 0
 
 
 def parse_packet(data: Octets) -> IpPacket:
@@ -70,6 +71,7 @@ def _parse_v4(view: memoryview) -> IpPacket:
         identification=ident,
         fragment_offset=(fragment & 0x1FFF) * 8,
         more_fragments=bool(fragment & 0x2000),
+        header_length=header,
     )
 
 
@@ -91,6 +93,7 @@ def _parse_v6(view: memoryview) -> IpPacket:
         identification=ident,
         fragment_offset=fragment & 0xFFF8,
         more_fragments=bool(fragment & 1),
+        header_length=at,
     )
 
 

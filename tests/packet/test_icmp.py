@@ -52,3 +52,13 @@ def test_any_octets_are_answered_or_malformed(data: bytes) -> None:
     except MalformedPacket:
         return
     assert ip.parse_packet(answer).protocol in (ip.ICMP, ip.ICMPV6)
+
+
+@given(pairs, st.integers(0, 255), st.integers(0, 255), st.binary(max_size=40))
+def test_a_message_has_its_right_checksum(
+    ends: tuple[bytes, bytes], kind: int, code: int, body: bytes
+) -> None:
+    packet = ip.parse_packet(icmp.emit_message(*ends, kind, code, body))
+    assert bytes(packet.payload[:2]) == bytes((kind, code)) and bytes(packet.payload[4:]) == body
+    start = 0 if packet.version == 4 else pseudo_header_sum(*ends, ip.ICMPV6, len(packet.payload))
+    assert internet_checksum(packet.payload, start) == 0
