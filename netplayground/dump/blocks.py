@@ -4,12 +4,16 @@ One big-endian section, so that a block's header and the network headers inside 
 Order of a dump:
 
     section header      its comment says format, state and plg version, at a fixed width: the state is
-    rewritten in place interface           one, LINKTYPE_RAW, snap length 0, nanoseconds name resolution
-    the processes' names custom "run"        the run header; these four are written by one call packets,
-    customs    in the order of the run; pages of the index stand between them footer              after an
-    orderly end only (see `index`)
+                        rewritten in place
+    interface           one, LINKTYPE_RAW, snap length 0, nanoseconds
+    name resolution     the processes' names
+    custom "run"        the run header; these four are written by one call
+    packets, customs    in the order of the run; pages of the index stand between them
+    footer              after an orderly end only (see `index`)
 
-Custom blocks have enterprise number 32473 (RFC 5612) and begin with four octets that say what they are.
+Custom blocks have enterprise number 32473 (RFC 5612) and begin with four octets that say what they are. A
+packet whose sender its address does not tell has a custom option with the sender's position (0: nobody's); so
+has every ICMP unreachable error that a process sent, which tells it from the one that ends a connection.
 """
 
 from __future__ import annotations
@@ -52,6 +56,7 @@ SECTION_LENGTH = 132
 INTERFACE_LENGTH = 32
 
 _COMMENT = 1
+_CUSTOM_OPTION = 2989
 _CONNECTIONS = 0x7FFFFFFF
 _MAGIC = 0x1A2B3C4D
 _MARK = b"net playground dump, format "
@@ -142,6 +147,21 @@ def emit_packet(packet: bytes, time_ns: int) -> bytes:
     """Give the enhanced packet block of one whole packet."""
     length = len(packet)
     return emit_block(PACKET, struct.pack(">IQII", 0, time_ns, length, length) + padded(packet))
+
+
+def emit_sender_option(position: int) -> bytes:
+    """Give the options that name a packet's sender: they follow the packet's padding."""
+    return _option(_CUSTOM_OPTION, WORDS.pack(ENTERPRISE, position)) + bytes(4)
+
+
+SENDER_OPTION_LENGTH = 16
+
+
+def parse_sender_option(options: bytes) -> int | None:
+    """Give the position of a packet's sender from what follows its padding; None if it does not tell."""
+    if len(options) != SENDER_OPTION_LENGTH or options[:8] != emit_sender_option(0)[:8]:
+        return None
+    return int.from_bytes(options[8:12], "big")
 
 
 def emit_names(processes: Iterable[Process]) -> bytes:

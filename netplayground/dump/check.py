@@ -70,7 +70,7 @@ class _Check:
         self._ended: dict[int, bytes] = {}
         self._tracker = Tracker(self._note_end)
         self._pages = iter(entry for entry in dump.entries if entry.offset < dump.end)
-        self._counts = [0, 0]
+        self._counts = [0, 0, 0]
 
     def run(self) -> int:
         """Walk through the dump; give the number of MiBs."""
@@ -162,11 +162,10 @@ class _Check:
             raise self._source.damaged(str(error), entry.offset) from error
         if ids != self._ids or array("Q", (base + at for at in offsets)) != self._offsets:
             raise self._source.damaged("an event page does not agree with the blocks before it", entry.offset)
-        facts = sum(1 for identity in ids if identity & FACT_BIT)
-        if (entry.count, entry.facts) != (len(ids), facts):
+        counts = len(ids), sum(1 for identity in ids if identity & FACT_BIT), ids.count(NO_CONNECTION)
+        if (entry.count, entry.facts, entry.datagrams) != counts:
             raise self._source.damaged("the directory does not agree with an event page", entry.offset)
-        self._counts[0] += len(ids)
-        self._counts[1] += facts
+        self._counts = [total + more for total, more in zip(self._counts, counts, strict=True)]
         del self._ids[:], self._offsets[:]
 
     def _compare_records(self, entry: Entry, body: bytes) -> None:
@@ -189,7 +188,7 @@ class _Check:
         left = next(self._pages, None)
         if self._ids or self._ended or self._tracker.open or left:
             raise self._source.damaged("its index does not tell of all of it", self._dump.end)
-        if (said.connections, said.events, said.facts) != found:
+        if (said.connections, said.events, said.facts, said.datagrams) != found:
             raise self._source.damaged("its footer does not agree with its blocks", self._dump.end)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol, overload
 
 from netplayground.dump import blocks
 from netplayground.dump.index import ENDINGS, RECORD, Entry
-from netplayground.dump.model import Connection, Endpoint, Process
+from netplayground.dump.model import Connection, Endpoint, Process, names_by_address
 from netplayground.dump.source import Source
 
 
@@ -95,9 +95,7 @@ class Connections(Sequence[Connection]):
     def __init__(self, source: Source, records: Records, processes: Iterable[Process]) -> None:
         self._source = source
         self._records = records
-        self._names: Mapping[bytes, str] = {
-            address.packed: process.name for process in processes for address in process.addresses
-        }
+        self._names = names_by_address(processes)
 
     def __len__(self) -> int:
         return len(self._records)

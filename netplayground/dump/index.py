@@ -3,7 +3,8 @@
 While a run is recorded, the index stays small in memory however long the run lasts, because it goes into the
 file in pages, each a custom block between the packets:
 
-    event page        "plgE": for every event, in file order, whose it is and where its block begins
+    event page        "plgE": for every event, in file order, whose it is and where its block begins; a
+                      datagram is nobody's
     connection page   "plgC": one record of fixed length for each connection that has ended
     sum page          "plgS": CRC-32 of MiB after MiB of the file
 
@@ -34,6 +35,7 @@ WINDOW = 1 << 20
 """How much of the file one CRC-32 covers."""
 
 NO_CONNECTION = 0x7FFFFFFF
+"""In place of an event's connection id: a fact of the run, or, without FACT_BIT, a datagram."""
 FACT_BIT = 0x80000000
 """Set in an event's connection id where the block is a fact, not a packet."""
 
@@ -50,9 +52,9 @@ ENDING_CODE = {ending: code for code, ending in enumerate(ENDINGS)}
 RECORD = struct.Struct(">IBBHHxx16s16s9Q")
 """Connection id, family, ending, ports, addresses (an IPv4 one in the first four of its 16 octets), then
 opened, established, closed (0: never), bytes, chunks (client's, server's), first and last block."""
-ENTRY = struct.Struct(">QI4sIIIQQ")
+ENTRY = struct.Struct(">QI4sIIIIQQ")
 _EVENT_HEAD = struct.Struct(">QII")
-_FOOTER = struct.Struct(">8QI")
+_FOOTER = struct.Struct(">9QI")
 _LOCATION = struct.Struct(">QI")
 _SWAP = sys.byteorder == "little"
 
@@ -62,7 +64,7 @@ class Entry:
     """One page in the directory: where, what, how much, and the span of what it holds.
 
     The span is that of file offsets in an event page, of connection ids in a connection page, of MiB numbers
-    in a sum page. `facts` counts those among an event page's events that are facts.
+    in a sum page. `facts` and `datagrams` count those among an event page's events that are such.
     """
 
     offset: int
@@ -71,6 +73,7 @@ class Entry:
     crc: int
     count: int
     facts: int
+    datagrams: int
     first: int
     last: int
 
@@ -84,6 +87,7 @@ class Footer:
     connections: int
     events: int
     facts: int
+    datagrams: int
     client_bytes: int
     server_bytes: int
     directories: tuple[tuple[int, int], ...]
@@ -154,8 +158,8 @@ def parse_sum_page(body: Octets) -> array[int]:
 
 def emit_entry(entry: Entry) -> bytes:
     """Give one line of the directory."""
-    what, numbers = entry.what, (entry.crc, entry.count, entry.facts, entry.first, entry.last)
-    return ENTRY.pack(entry.offset, entry.length, what, *numbers)
+    counts = entry.count, entry.facts, entry.datagrams
+    return ENTRY.pack(entry.offset, entry.length, entry.what, entry.crc, *counts, entry.first, entry.last)
 
 
 def parse_directory(body: Octets) -> list[Entry]:
@@ -173,6 +177,7 @@ def emit_footer(footer: Footer, tail: bytes) -> bytes:
         footer.connections,
         footer.events,
         footer.facts,
+        footer.datagrams,
         footer.client_bytes,
         footer.server_bytes,
         len(footer.directories),
@@ -194,5 +199,5 @@ def parse_footer(body: Octets) -> Footer:
     if len(body) != size + count * _LOCATION.size + 4:
         raise ValueError(f"footer of {len(body)} octets with {count} directories")
     directories = tuple(_LOCATION.iter_unpack(memoryview(body)[size:-4]))
-    tail, ended, connections, events, facts, client, server = numbers
-    return Footer(tail, ended, connections, events, facts, client, server, directories)
+    tail, ended, connections, events, facts, datagrams, client, server = numbers
+    return Footer(tail, ended, connections, events, facts, datagrams, client, server, directories)

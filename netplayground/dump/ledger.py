@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from typing import Protocol
 
 from netplayground.dump import blocks
@@ -16,6 +17,7 @@ from netplayground.dump.index import (
     EVENTS_MOST,
     EVENTS_SPAN,
     FACT_BIT,
+    NO_CONNECTION,
     RECORD,
     RECORDS_MOST,
     SUMS_MOST,
@@ -30,13 +32,21 @@ from netplayground.dump.model import Ending
 from netplayground.dump.output import CAPACITY, Output
 from netplayground.dump.sums import Sums
 
-EVENTS_ENOUGH = EVENTS_MOST - (WINDOW + CAPACITY) // 60
-"""A page with more events than this is turned. No event's block is shorter than 60 octets, so that what may
-come before it is asked again always fits."""
+BATCH = 1 << 17
+"""What datagrams may put into the file at once."""
+
+EVENTS_ENOUGH = EVENTS_MOST - (WINDOW + CAPACITY + BATCH) // 52
+"""A page with more events than this is turned. No event's block is shorter than 52 octets (an IPv4 header
+alone), so that what may come before it is asked again always fits."""
 
 _SEQUENCE_STEP = 0x9E3779B1
 """Odd, so that no initial sequence number comes again before 2**32 of them; large, so that two connections of
 one port pair are far apart and nobody takes the second one's segments for the first one's again."""
+
+
+Counts = tuple[int, int, int]
+"""How much is in a page; how many events of an event page are facts, and how many datagrams."""
+Span = tuple[int, int]
 
 
 class OpenConnection(Protocol):
@@ -56,6 +66,7 @@ class Ledger:
         self.connection_count = 0
         self.event_count = 0
         self.fact_count = 0
+        self.datagram_count = 0
         self.byte_counts = [0, 0]
         self.endings: Counter[Ending] = Counter()
         self.sums = Sums(complete_section)
@@ -64,6 +75,7 @@ class Ledger:
         self._records = bytearray()
         self._record_ids: list[int] = []
         self._facts_in_page = 0
+        self._datagrams_in_page = 0
         self._sequence = first_sequence
         self._sums_turned = 0
 
@@ -80,6 +92,15 @@ class Ledger:
         self.events.offsets.append(position - self.events.base)
         if identity & FACT_BIT:
             self._facts_in_page += 1
+
+    def log_datagrams(self, base: int, starts: Sequence[int]) -> None:
+        """Note that datagrams' blocks begin at these places, counted from `base` in the file."""
+        log, count = self.events, len(starts)
+        shift = base - log.base
+        log.ids.extend([NO_CONNECTION] * count)
+        log.offsets.extend([shift + start for start in starts])
+        self.datagram_count += count
+        self._datagrams_in_page += count
 
     def finish(self, identity: int, ending: Ending, record: bytes, byte_counts: tuple[int, int]) -> None:
         """A connection has ended."""
@@ -110,12 +131,12 @@ class Ledger:
             self.directories.append((out.place(len(block)), len(block)))
             out.append(block)
 
-    def take_sums(self) -> tuple[bytes, int, int, int, int]:
+    def take_sums(self) -> tuple[bytes, Counts, Span]:
         """Give the sum page of what is covered and not yet in one, with what its entry says."""
         values, first = self.sums.values, self._sums_turned
         self.sums.values = array("I")
         self._sums_turned += len(values)
-        return emit_sum_page(values), len(values), 0, first, max(first, self._sums_turned - 1)
+        return emit_sum_page(values), (len(values), 0, 0), (first, max(first, self._sums_turned - 1))
 
     def take_directory(self) -> tuple[bytes, int]:
         """Give the directory block of the pages that are not yet in one, and how many they are."""
@@ -124,39 +145,31 @@ class Ledger:
         self.entries.clear()
         return block, count
 
-    def enter(
-        self, what: bytes, offset: int, page: bytes, count: int, facts: int, first: int, last: int
-    ) -> None:
+    def enter(self, what: bytes, offset: int, page: bytes, counts: Counts, span: Span) -> None:
         """Put a page into the directory."""
-        self.entries.append(
-            emit_entry(Entry(offset, len(page), what, crc32(page), count, facts, first, last))
-        )
+        self.entries.append(emit_entry(Entry(offset, len(page), what, crc32(page), *counts, *span)))
 
-    def _page(
-        self, out: Output, what: bytes, page: bytes, count: int, facts: int, first: int, last: int
-    ) -> None:
-        self.enter(what, out.place(len(page)), page, count, facts, first, last)
+    def _page(self, out: Output, what: bytes, page: bytes, counts: Counts, span: Span) -> None:
+        self.enter(what, out.place(len(page)), page, counts, span)
         out.append(page)
 
     def _turn_events(self, out: Output) -> None:
-        log, facts = self.events, self._facts_in_page
-        page, count = emit_event_page(log), len(log.ids)
-        first, last = (
-            (log.base + log.offsets[0], log.base + log.offsets[-1]) if count else (log.base, log.base)
-        )
-        self.event_count += count
-        self.fact_count += facts
-        self._facts_in_page = 0
+        log, page = self.events, emit_event_page(self.events)
+        counts = len(log.ids), self._facts_in_page, self._datagrams_in_page
+        span = (log.base + log.offsets[0], log.base + log.offsets[-1]) if log.ids else (log.base, log.base)
+        self.event_count += counts[0]
+        self.fact_count += counts[1]
+        self._facts_in_page = self._datagrams_in_page = 0
         log.clear(out.place(len(page)))
-        if count:
-            self._page(out, blocks.EVENT_PAGE, page, count, facts, first, last)
+        if counts[0]:
+            self._page(out, blocks.EVENT_PAGE, page, counts, span)
 
     def _turn_records(self, out: Output) -> None:
         ids = self._record_ids[:RECORDS_MOST]
         records = bytes(self._records[: len(ids) * RECORD.size])
         del self._record_ids[: len(ids)], self._records[: len(records)]
         page = blocks.emit_custom(blocks.CONNECTION_PAGE, records)
-        self._page(out, blocks.CONNECTION_PAGE, page, len(ids), 0, min(ids), max(ids))
+        self._page(out, blocks.CONNECTION_PAGE, page, (len(ids), 0, 0), (min(ids), max(ids)))
 
     def _keep(self, identity: int, record: bytes, byte_counts: tuple[int, int]) -> None:
         self._record_ids.append(identity)

@@ -1,13 +1,14 @@
-"""The values that a dump tells: processes, connections, events."""
+"""The values that a dump tells: processes, connections, events, datagrams."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 
 from netplayground import __version__
+from netplayground.packet import ip
 
 CLIENT = 0
 SERVER = 1
@@ -17,7 +18,7 @@ Address = IPv4Address | IPv6Address
 
 
 class EventKind(Enum):
-    """What happened on a connection; an event's side is who did it."""
+    """What happened on a connection; an event's side is who did it. A datagram belongs to none."""
 
     SYN = "syn"
     ESTABLISHED = "established"
@@ -28,6 +29,7 @@ class EventKind(Enum):
     UNREACHABLE = "unreachable"
     UNANSWERED = "unanswered"
     ABORTED = "aborted"
+    DATAGRAM = "datagram"
 
 
 class Ending(Enum):
@@ -70,6 +72,11 @@ class Process:
     position: int
     addresses: tuple[Address, ...]
     command: str
+
+    @property
+    def link_local(self) -> IPv6Address:
+        """The further address that every process has, by its position."""
+        return IPv6Address(f"fe80::{self.position:x}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,34 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
+class Datagram:
+    """One packet that is not TCP's, whole: a datagram of UDP, a message of ICMP, or whatever `protocol` is.
+
+    `offset` and `length` say where in the file its payload lies: what comes after UDP's header, else after
+    the headers of IP. `packet_offset` and `packet_length` are those of the packet. Ports are 0 where there
+    are none. `sender` is None where the playground itself answered in place of nobody; `receiver` is None
+    where that is no process, but all others (`destination` is a group or a broadcast address) or nobody.
+    """
+
+    time_ns: int
+    protocol: int
+    source: Address
+    source_port: int
+    destination: Address
+    destination_port: int
+    sender: str | None
+    receiver: str | None
+    offset: int
+    length: int
+    packet_offset: int
+    packet_length: int
+
+    @property
+    def is_udp(self) -> bool:
+        return self.protocol == ip.UDP
+
+
+@dataclass(frozen=True, slots=True)
 class Fact:
     """Something that no packet can tell; `connection` is the id of the one that it is about, if any."""
 
@@ -128,10 +163,20 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a whole dump comes to; facts are among the events; `bytes` is (said by clients, said by
-    servers)."""
+    """What a whole dump comes to; facts and datagrams are among the events; `bytes` is (said by clients,
+    said by servers)."""
 
     connections: int
     events: int
     facts: int
     bytes: tuple[int, int]
+    datagrams: int = 0
+
+
+def names_by_address(processes: Iterable[Process]) -> dict[bytes, str]:
+    """Who has which packed address, the link-local ones among them."""
+    return {
+        address.packed: process.name
+        for process in processes
+        for address in (process.link_local, *process.addresses)
+    }

@@ -17,12 +17,14 @@ from types import TracebackType
 
 from netplayground.dump import blocks
 from netplayground.dump.connections import Connections, StoredRecords
-from netplayground.dump.index import FACT_BIT, Entry, parse_event_page
-from netplayground.dump.model import Event, Fact, Process, RunHeader, State, Totals
+from netplayground.dump.datagrams import DatagramReader
+from netplayground.dump.index import FACT_BIT, NO_CONNECTION, Entry, parse_event_page
+from netplayground.dump.model import Datagram, Event, EventKind, Fact, Process, RunHeader, State, Totals
 from netplayground.dump.opening import read_directory, read_opening
 from netplayground.dump.source import HEAD_MOST, Source, Walk
 from netplayground.dump.torn import TornIndex, take_block
 from netplayground.dump.tracker import Told, Tracker
+from netplayground.packet import MalformedPacket
 
 
 def open_dump(path: Path) -> Dump:
@@ -55,7 +57,7 @@ class Dump:
             self.end = footer.tail
             self.ended_ns = footer.ended_ns
             said = footer.client_bytes, footer.server_bytes
-            self.totals = Totals(footer.connections, footer.events, footer.facts, said)
+            self.totals = Totals(footer.connections, footer.events, footer.facts, said, footer.datagrams)
         else:
             self._torn = TornIndex(source, self.start)
             self.end = self._torn.end
@@ -109,12 +111,31 @@ class Dump:
 
     def all_events(self) -> Iterator[tuple[int, Event]]:
         """Give every connection's events with its id, in the order of the run."""
-        told = self._walk(self.start, self.end, Tracker(_forget))
-        for identity, kind, side, now, offset, length in told:
-            yield identity, Event(kind, side, now, offset, length)
+        for told in self.in_order():
+            if not isinstance(told, Datagram):
+                yield told
 
-    def payload(self, event: Event) -> bytes:
-        """Give the bytes of a chunk, none for any other event."""
+    def in_order(self) -> Iterator[tuple[int, Event] | Datagram]:
+        """Give all that packets tell in the order of the run: connections' events with their ids, and
+        datagrams."""
+        datagrams = DatagramReader(self.source, self.processes)
+        for identity, kind, side, now, offset, length in self._walk(self.start, self.end, Tracker(_forget)):
+            if kind is not EventKind.DATAGRAM:
+                yield identity, Event(kind, side, now, offset, length)
+            elif (datagram := self._datagram(datagrams, offset)) is not None:
+                yield datagram
+
+    def datagrams(self) -> Iterator[Datagram]:
+        """Give all datagrams, in the order of the run."""
+        if not self.totals.datagrams:
+            return
+        datagrams = DatagramReader(self.source, self.processes)
+        for offset in self._torn_datagrams() if self.state is State.TORN else self._datagram_offsets():
+            if (datagram := self._datagram(datagrams, offset)) is not None:
+                yield datagram
+
+    def payload(self, event: Event | Datagram) -> bytes:
+        """Give the bytes of a chunk or a datagram, none for any other event."""
         return self.source.read(event.offset, event.length) if event.length else b""
 
     def read(self, offset: int, length: int) -> bytes:
@@ -177,6 +198,28 @@ class Dump:
             if entry.what == blocks.EVENT_PAGE and entry.facts:
                 base, ids, offsets = self._event_page(entry)
                 yield from (base + at for who, at in zip(ids, offsets, strict=True) if who & FACT_BIT)
+
+    def _datagram_offsets(self) -> Iterator[int]:
+        for entry in self._entries:
+            if entry.what == blocks.EVENT_PAGE and entry.datagrams:
+                base, ids, offsets = self._event_page(entry)
+                yield from (base + at for who, at in zip(ids, offsets, strict=True) if who == NO_CONNECTION)
+
+    def _torn_datagrams(self) -> Iterator[int]:
+        for _identity, kind, _side, _now, offset, _length in self._walk(
+            self.start, self.end, Tracker(_forget)
+        ):
+            if kind is EventKind.DATAGRAM:
+                yield offset
+
+    def _datagram(self, datagrams: DatagramReader, offset: int) -> Datagram | None:
+        """Give the datagram whose block is there; in a torn dump what makes no sense tells nothing."""
+        try:
+            return datagrams.read(offset)
+        except MalformedPacket as error:
+            if self.state is State.TORN:
+                return None
+            raise self.source.damaged(f"a datagram: {error}", offset) from error
 
     def _event_page(self, entry: Entry) -> tuple[int, array[int], array[int]]:
         try:

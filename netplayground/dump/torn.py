@@ -6,7 +6,7 @@ from array import array
 
 from netplayground.dump import blocks
 from netplayground.dump.connections import HeldRecords
-from netplayground.dump.index import RECORD
+from netplayground.dump.index import NO_CONNECTION, RECORD
 from netplayground.dump.model import Ending, Totals
 from netplayground.dump.source import Source, Walk
 from netplayground.dump.tracker import Told, Tracker
@@ -20,6 +20,7 @@ class TornIndex:
         self.records = HeldRecords()
         self.facts = array("Q")
         self._events = 0
+        self._datagrams = 0
         tracker = Tracker(self.records.add)
         walk = Walk(source, start, source.size)
         for offset, kind, length, place in walk:
@@ -27,6 +28,7 @@ class TornIndex:
                 self.facts.append(offset)
             told = take_block(source, tracker, walk.buffer, offset, kind, length, place)
             self._events += told is not None and kind == blocks.PACKET
+            self._datagrams += told is not None and told[0] == NO_CONNECTION
         self.end = walk.offset
         self.open_count = len(tracker.open)
         for connection in tracker.open.values():
@@ -40,7 +42,8 @@ class TornIndex:
             numbers = RECORD.unpack(self.records.get(identity))
             client += numbers[10]
             server += numbers[11]
-        return Totals(len(self.records), self._events + len(self.facts), len(self.facts), (client, server))
+        events = self._events + len(self.facts)
+        return Totals(len(self.records), events, len(self.facts), (client, server), self._datagrams)
 
 
 def _missing(walk: Walk, size: int, open_count: int) -> str:

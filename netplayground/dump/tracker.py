@@ -5,7 +5,8 @@ only that one's blocks. Connections are found by their tuple; where a tuple was 
 connection's last event was seen, by the low bits of the id in the packet (see `segments`). Ids are given in
 the order of SYNs, as the writer does.
 
-A packet that belongs to no connection is none of ours to judge: `packet` gives None.
+What is not TCP is a datagram, but for the ICMP error that ends a connection: a process's own says whose it is
+(see `blocks`). TCP that belongs to no connection is none of ours to judge: `packet` gives None.
 """
 
 from __future__ import annotations
@@ -14,20 +15,21 @@ import struct
 from collections.abc import Callable
 
 from netplayground.dump.blocks import PACKET_HEADER
-from netplayground.dump.index import ENDING_CODE, RECORD
+from netplayground.dump.index import ENDING_CODE, NO_CONNECTION, RECORD
 from netplayground.dump.model import CLIENT, SERVER, Ending, EventKind
 from netplayground.dump.segments import V4_ID_MASK, V6_ID_MASK
 from netplayground.packet import MalformedPacket, icmp, ip, tcp
 
 _CLOSING = tcp.SYN | tcp.FIN | tcp.RST
 _TIME = struct.Struct(">Q")
+_TIME_AND_SIZE = struct.Struct(">QI")
 _V4_TCP = ip.IPV4_HEADER
 _V6_TCP = ip.IPV6_HEADER
 _LENGTH = struct.Struct(">H")
 
 Told = tuple[int, EventKind, int, int, int, int]
 """Connection id, then an event's kind, side, time, offset, length: no value is built where it may not be
-wanted."""
+wanted. A datagram's offset and length are those of its block."""
 
 _ERROR_MOST = 192
 """No error that answers one of our SYNs has a longer block."""
@@ -99,8 +101,7 @@ class Tracker:
             begin, key = at + _V6_TCP, buffer[at + 8 : at + 44]
             low_bits = int.from_bytes(buffer[at + 1 : at + 4], "big") & V6_ID_MASK
         else:
-            is_error = first and length <= _ERROR_MOST
-            return self._other(buffer[at : place + length - 4], buffer, place, offset) if is_error else None
+            return self._other(buffer, place, offset, length) if first else None
         header = (buffer[begin + 12] >> 4) * 4 if begin + 20 <= len(buffer) else 0
         payload = at + size - begin - header
         if header < 20 or payload < 0 or PACKET_HEADER + size + 4 > length:
@@ -166,18 +167,28 @@ class Tracker:
             return self._end(connection, Ending.CLOSED, EventKind.FIN, side, now, offset)
         return connection.id, EventKind.FIN, side, now, 0, 0
 
-    def _other(self, packet: bytes, buffer: bytes, place: int, offset: int) -> Told | None:
-        """Take a packet that is not TCP: of our business is only the error that answers a SYN."""
+    def _other(self, buffer: bytes, place: int, offset: int, length: int) -> Told:
+        """Take a packet that is not TCP."""
+        now, size = _TIME_AND_SIZE.unpack_from(buffer, place + 12)
+        rest = length - PACKET_HEADER - 4 - (size + 3 & ~3)
+        if rest < 0:
+            raise MalformedPacket("a packet is longer than its block")
+        if not rest and length <= _ERROR_MOST:
+            begin = place + PACKET_HEADER
+            found = self._answered(buffer[begin : begin + size])
+            if found is not None:
+                return self._end(found, Ending.UNREACHABLE, EventKind.UNREACHABLE, SERVER, now, offset)
+        return NO_CONNECTION, EventKind.DATAGRAM, CLIENT, now, offset, length
+
+    def _answered(self, packet: bytes) -> Tracked | None:
+        """Give the connection whose SYN a packet answers, as the error that nobody has the address."""
         quoted = icmp.parse_unreachable(ip.parse_packet(packet))
         if quoted is None or len(quoted) < ip.IPV4_HEADER + 4:
             return None
         four = quoted[0] == 0x45
         key, low = (quoted[12:24], quoted[4:6]) if four else (quoted[8:44], quoted[1:4])
         found = self._find(bytes(key), int.from_bytes(low, "big") & (V4_ID_MASK if four else V6_ID_MASK))
-        if found is None or found[0].established_ns:
-            return None
-        now = _TIME.unpack_from(buffer, place + 12)[0]
-        return self._end(found[0], Ending.UNREACHABLE, EventKind.UNREACHABLE, SERVER, now, offset)
+        return None if found is None or found[0].established_ns else found[0]
 
     def _end(
         self, connection: Tracked, ending: Ending, kind: EventKind, side: int, now: int, offset: int

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from netplayground.dump import blocks
 from netplayground.dump.connection import ConnectionWriter
+from netplayground.dump.datagram import DatagramWriter
 from netplayground.dump.index import FACT_BIT, NO_CONNECTION, Footer, emit_footer
 from netplayground.dump.ledger import Ledger, next_duty
 from netplayground.dump.model import Ending, RunHeader
@@ -32,11 +33,12 @@ _FIRST_SEQUENCE = 0x10000000
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Connections, how many of them ended how, and the bytes that (clients, servers) said."""
+    """Connections, how many of them ended how, the bytes that (clients, servers) said; datagrams."""
 
     connections: int
     endings: Mapping[Ending, int]
     bytes: tuple[int, int]
+    datagrams: int
 
 
 class DumpWriter:
@@ -90,7 +92,9 @@ class DumpWriter:
         `close`."""
         ledger = self._ledger
         client, server = ledger.byte_counts
-        return Written(ledger.connection_count, Counter(ledger.endings), (client, server))
+        return Written(
+            ledger.connection_count, Counter(ledger.endings), (client, server), ledger.datagram_count
+        )
 
     def fileno(self) -> int:
         """The file's descriptor, good for reading what was written."""
@@ -103,6 +107,10 @@ class DumpWriter:
         assert len(client_addr) == len(server_addr) in (4, 16), (family, client_addr, server_addr)
         ends = Tuple(client_addr, client_port, server_addr, server_port)
         return ConnectionWriter(self._out, self._ledger, ends)
+
+    def datagrams(self) -> DatagramWriter:
+        """Give the writer of what belongs to no connection; one is enough."""
+        return DatagramWriter(self._out, self._ledger)
 
     def fact(self, kind: str, **fields: object) -> None:
         """Tell what no packet can tell."""
@@ -170,8 +178,8 @@ class DumpWriter:
         """Give the last sum page, the last directory and the footer."""
         out, ledger = self._out, self._ledger
         start = out.offset
-        page, count, facts, first, last = ledger.take_sums()
-        ledger.enter(blocks.SUM_PAGE, start, page, count, facts, first, last)
+        page, counts, span = ledger.take_sums()
+        ledger.enter(blocks.SUM_PAGE, start, page, counts, span)
         directory, _count = ledger.take_directory()
         ledger.directories.append((start + len(page), len(directory)))
         footer = Footer(
@@ -180,6 +188,7 @@ class DumpWriter:
             connections=ledger.connection_count,
             events=ledger.event_count,
             facts=ledger.fact_count,
+            datagrams=ledger.datagram_count,
             client_bytes=ledger.byte_counts[0],
             server_bytes=ledger.byte_counts[1],
             directories=tuple(ledger.directories),

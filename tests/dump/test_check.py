@@ -10,7 +10,7 @@ from dump.making import FAMILIES, create, every_ending, opened, say, writing
 
 from netplayground.dump import blocks, ledger
 from netplayground.dump.check import check_dump
-from netplayground.dump.index import RECORD
+from netplayground.dump.index import ENTRY, RECORD
 from netplayground.dump.model import CLIENT, SERVER, State
 from netplayground.dump.opening import find_footer
 from netplayground.dump.reader import open_dump
@@ -136,7 +136,7 @@ def resign(path: Path, offset: int, change: bytes) -> None:
     with open_dump(path) as dump:
         for number, entry in enumerate(dump.entries):
             crc = zlib.crc32(content[entry.offset : entry.offset + entry.length])
-            place = directory + 16 + number * 44 + 16
+            place = directory + 16 + number * ENTRY.size + 16
             content[place : place + 4] = crc.to_bytes(4, "big")
     content[-8:-4] = zlib.crc32(content[at:-8]).to_bytes(4, "big")
     path.write_bytes(content)

@@ -20,12 +20,13 @@ entries = st.builds(
     crc=word,
     count=word,
     facts=word,
+    datagrams=word,
     first=wide,
     last=wide,
 )
 footers = st.builds(
     index.Footer,
-    *[wide] * 7,
+    *[wide] * 8,
     directories=st.lists(st.tuples(wide, word), max_size=5).map(tuple),
 )
 

@@ -12,6 +12,7 @@ from needs import needs_program
 from netplayground.dump.connection import CHUNK_MOST
 from netplayground.dump.model import CLIENT, SERVER
 from netplayground.dump.reader import open_dump
+from netplayground.packet import icmp, udp
 
 Streams = list[tuple[bytes, bytes]]
 
@@ -177,3 +178,34 @@ def test_tcpdump_and_tcpflow_read_it_too(tmp_path: Path) -> None:
     subprocess.run([tcpflow, "-r", path, "-o", flows], capture_output=True, timeout=60, check=True)
     said = {file.read_bytes() for file in flows.iterdir() if file.name != "report.xml"}
     assert said == {b"question 4", b"question 6", b"answer" * 50_000}
+
+
+def test_datagrams_of_every_kind_are_read_without_a_word(tmp_path: Path) -> None:
+    (tcpdump,) = needs_program("tcpdump")
+    payloads = [bytes([size & 255]) * size for size in (0, 1, 1472, 1473, 65_507)]
+    db, app = (bytes((10, 0, 0, last)) for last in (1, 2))
+    db6, app6 = (b"\xfd\0plg" + bytes(10) + bytes([last]) for last in (1, 2))
+    packets = [
+        udp.emit_packet(source, 40_000, destination, 9, payload)
+        for source, destination in ((app, db), (app6, db6))
+        for payload in payloads
+    ]
+    with writing(tmp_path / "d") as writer:
+        say(opened(writer), CLIENT, b"TCP goes on beside it")
+        batch = writer.datagrams()
+        for packet in packets:
+            batch.put(packet)
+            batch.put_named(icmp.emit_unreachable(packet), 0)
+            batch.commit()
+    checked = ("-o", "udp.check_checksum:TRUE", "-d", "udp.port==1-65535,data")
+    assert complaints(tmp_path / "d") == []
+    fields = tshark(
+        tmp_path / "d",
+        *(*checked, "-Y", "udp && !icmp && !icmpv6", "-T", "fields"),
+        *("-e", "udp.checksum.status", "-e", "udp.length", "-e", "data.data"),
+    )
+    assert fields.splitlines() == [f"1\t{8 + len(each)}\t{each.hex()}" for each in payloads] * 2
+    errors = tshark(tmp_path / "d", "-Y", "icmp.checksum.status == 1 || icmpv6.checksum.status == 1")
+    assert len(errors.splitlines()) == 10
+    done = subprocess.run([tcpdump, "-nnvr", tmp_path / "d"], capture_output=True, text=True, check=True)
+    assert "udp sum ok" in done.stdout and "bad " not in done.stdout and "truncated" not in done.stdout
