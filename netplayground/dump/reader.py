@@ -51,6 +51,7 @@ class Dump:
         self.start = opening.end
         self.ended_ns: int | None = None
         self.missing = ""
+        self.ambiguous = ""
         self._entries: tuple[Entry, ...] = ()
         if self.state is State.COMPLETE:
             footer, self._entries = read_directory(source, self.start)

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from netplayground.dump.model import Connection, Event, Fact, Process, RunHeader, State, Totals
+from netplayground.dump.model import Connection, Datagram, Event, Fact, Process, RunHeader, State, Totals
 from netplayground.dump.reader import Dump
 from netplayground.dump.source import Source
 from netplayground.dump.tunreplay import LINE_MOST, TunReplayDump, is_tunreplay
@@ -45,11 +45,19 @@ class Recording(Protocol):
     def missing(self) -> str:
         """What a torn recording lacks; nothing of a whole one."""
 
+    @property
+    def ambiguous(self) -> str:
+        """Which connections may have another's bytes, because their recorder did not tell them apart."""
+
     def events(self, connection_id: int) -> Iterator[Event]: ...
 
     def all_events(self) -> Iterator[tuple[int, Event]]: ...
 
-    def payload(self, event: Event) -> bytes: ...
+    def in_order(self) -> Iterator[tuple[int, Event] | Datagram]: ...
+
+    def datagrams(self) -> Iterator[Datagram]: ...
+
+    def payload(self, event: Event | Datagram) -> bytes: ...
 
     def read(self, offset: int, length: int) -> bytes: ...
 

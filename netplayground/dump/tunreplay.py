@@ -10,7 +10,7 @@ DIRECTION is the side that spoke; LENGTH 0 is its shutdown. What the file does n
     opening             a SYN and its acceptance, at the time of the conversation's first record
     clients' ports      one of Linux's ephemeral range for each conversation: among 28,232 in a row none twice
     processes           the addresses: the original gave its n-th process the n-th address of the subnet
-    refusals, resets, facts, commands   none
+    refusals, resets, datagrams, facts, commands    none
 
 The file is walked through when it is opened; held of it are four bytes a record and a summary a conversation.
 One that ends within a record is torn: used as far as whole records go. Times are of the system's clock, as
@@ -29,6 +29,7 @@ from netplayground.dump.lanes import Ends, Lane, Sorter, cut_pieces
 from netplayground.dump.model import (
     CLIENT,
     SERVER,
+    Datagram,
     Event,
     EventKind,
     Fact,
@@ -225,7 +226,15 @@ class TunReplayDump:
         """Give every connection's events with its id, in the order of the file."""
         return self._told(0, 0, self._index.end)
 
-    def payload(self, event: Event) -> bytes:
+    def in_order(self) -> Iterator[tuple[int, Event] | Datagram]:
+        """Give the same: there are no datagrams among them."""
+        return self.all_events()
+
+    def datagrams(self) -> Iterator[Datagram]:
+        """Give none: the original did not record them."""
+        return iter(())
+
+    def payload(self, event: Event | Datagram) -> bytes:
         """Give the bytes of a chunk, none for any other event."""
         return self.source.read(event.offset, event.length) if event.length else b""
 

@@ -130,7 +130,8 @@ def test_what_the_original_wrote_is_read() -> None:
         ]
         asked = [data.split(b" ")[1] for _id, event in dump.all_events() if (data := said(dump, event))]
         assert asked == [b"/index.html", b"/numbers.txt", b"/missing"]
-        assert list(dump.facts()) == []
+        assert list(dump.facts()) == [] == list(dump.datagrams())
+        assert list(dump.in_order()) == list(dump.all_events())
         assert_summaries_agree(dump)
         assert emit(read_back(dump)) == SAMPLE.read_bytes()
 
