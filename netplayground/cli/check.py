@@ -35,9 +35,13 @@ def report_lines(path: Path, report: CheckReport) -> Iterator[str]:
     if report.missing:
         yield f"{path}: torn, but what is there is whole"
         yield f"missing: {printable(report.missing)}"
+    elif not report.windows:
+        yield f"{path}: whole; the original program wrote no CRC-32s, no index and no end"
     else:
         sums = counted(report.windows, "CRC-32 is", "CRC-32s are")
         yield f"{path}: complete and whole; {sums} right, the index agrees with the blocks"
+    if report.ambiguous:
+        yield f"ambiguous: {printable(report.ambiguous)}"
     totals = report.totals
     to_servers, to_clients = totals.bytes
     yield ", ".join(

@@ -19,7 +19,7 @@ from netplayground.session.outcome import ENDED_FACT, ProcessOutcome, parse_endi
 
 if TYPE_CHECKING:
     from netplayground.dump.model import Connection, Event, Process
-    from netplayground.dump.reader import Dump
+    from netplayground.dump.recording import Recording
 
 _PREVIEW = 64
 _INDENT = " " * 16
@@ -36,9 +36,9 @@ def command(path: Path, number: int | None, full: bool, as_json: bool) -> None:
     if full and number is None:
         raise UsageError("cannot show whole chunks: --full goes with --conn N")
     # Imported where it is used, as all that is heavy: see main.
-    from netplayground.dump.reader import open_dump
+    from netplayground.dump.recording import open_recording
 
-    with open_dump(path) as dump:
+    with open_recording(path) as dump:
         if number is None:
             lines = json_of_dump(dump) if as_json else lines_of_dump(dump, path)
         else:
@@ -50,14 +50,14 @@ def command(path: Path, number: int | None, full: bool, as_json: bool) -> None:
         write_lines(lines)
 
 
-def find_connection(dump: Dump, number: int) -> Connection:
+def find_connection(dump: Recording, number: int) -> Connection:
     if 0 <= number < len(dump.connections):
         return dump.connections[number]
     there = counted(len(dump.connections), "connection")
     raise UsageError(f"cannot show connection {number}: the dump holds {there}")
 
 
-def endings(dump: Dump) -> list[ProcessOutcome]:
+def endings(dump: Recording) -> list[ProcessOutcome]:
     """How each process ended, as far as the dump tells."""
     outcomes = {
         process.name: ProcessOutcome(process.name, process.position, process.command)
@@ -73,7 +73,7 @@ def endings(dump: Dump) -> list[ProcessOutcome]:
 # For people
 
 
-def lines_of_dump(dump: Dump, path: Path) -> Iterator[str]:
+def lines_of_dump(dump: Recording, path: Path) -> Iterator[str]:
     started = datetime.fromtimestamp(dump.run.started_ns // 1_000_000_000, timezone.utc)
     counts = (
         counted(len(dump.processes), "process", "processes"),
@@ -83,6 +83,8 @@ def lines_of_dump(dump: Dump, path: Path) -> Iterator[str]:
     yield ", ".join([f"{path}: {dump.state.value}", *counts, written])
     if dump.missing:
         yield f"missing: {printable(dump.missing)}"
+    if dump.ambiguous:
+        yield f"ambiguous: {printable(dump.ambiguous)}"
     yield ""
     rows = [_process_row(process, end) for process, end in zip(dump.processes, endings(dump), strict=True)]
     yield from columns([("process", "addresses", "ended", "command"), *rows])
@@ -100,7 +102,7 @@ def _has_ended(end: ProcessOutcome) -> bool:
     return end.ended_by_plg or any(value is not None for value in (end.exit_code, end.signal, end.run_errno))
 
 
-def _connection_table(dump: Dump) -> Iterator[str]:
+def _connection_table(dump: Recording) -> Iterator[str]:
     """Widths come from the processes' names, not from the connections: those are printed as they are read."""
     width = max([len("client"), *(len(process.name) for process in dump.processes)]) + len(":65535")
     form = f"{{:>7}}  {{:>14}}  {{:>12}}  {{:<{width}}}  {{:<{width}}}  {{:>15}}  {{:>15}}  {{}}"
@@ -134,7 +136,7 @@ def _end_of(connection: Connection, side: int) -> str:
     return str(endpoint) if name is None else f"{name}:{endpoint.port}"
 
 
-def lines_of_connection(dump: Dump, connection: Connection, preview: int | None) -> Iterator[str]:
+def lines_of_connection(dump: Recording, connection: Connection, preview: int | None) -> Iterator[str]:
     yield (
         f"connection {connection.id}: {_end_of(connection, 0)} ({connection.client}) → "
         f"{_end_of(connection, 1)} ({connection.server}), {connection.ending.value}"
@@ -157,11 +159,12 @@ def _chunk_lines(data: bytes, preview: int | None) -> Iterator[str]:
 # For programs
 
 
-def json_of_dump(dump: Dump) -> Iterator[str]:
+def json_of_dump(dump: Recording) -> Iterator[str]:
     head = {
         "version": dump.run.version,
         "state": dump.state.value,
         "missing": dump.missing or None,
+        "ambiguous": dump.ambiguous or None,
         "started_ns": dump.run.started_ns,
         "subnets": list(dump.run.subnets),
         "options": dict(dump.run.options),
@@ -172,7 +175,7 @@ def json_of_dump(dump: Dump) -> Iterator[str]:
     return _json_with_rows(head, "connections", map(_json_of_connection, dump.connections))
 
 
-def json_of_connection(dump: Dump, connection: Connection) -> Iterator[str]:
+def json_of_connection(dump: Recording, connection: Connection) -> Iterator[str]:
     events = (_json_of_event(dump, event) for event in dump.events(connection.id))
     return _json_with_rows(_json_of_connection(connection), "events", events)
 
@@ -226,7 +229,7 @@ def _json_of_end(connection: Connection, side: int) -> dict[str, object]:
     }
 
 
-def _json_of_event(dump: Dump, event: Event) -> dict[str, object]:
+def _json_of_event(dump: Recording, event: Event) -> dict[str, object]:
     row: dict[str, object] = {
         "kind": event.kind.value,
         "side": ("client", "server")[event.side],

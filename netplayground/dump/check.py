@@ -25,7 +25,8 @@ from netplayground.dump.index import (
     parse_sum_page,
 )
 from netplayground.dump.model import Ending, State, Totals
-from netplayground.dump.reader import Dump, open_dump
+from netplayground.dump.reader import Dump
+from netplayground.dump.recording import open_recording
 from netplayground.dump.source import Source, Walk
 from netplayground.dump.sums import Sums
 from netplayground.dump.tracker import Tracker
@@ -46,16 +47,20 @@ class CheckReport:
     size: int
     totals: Totals
     windows: int
-    """MiBs whose CRC-32 was compared, 0 in a torn dump."""
+    """MiBs whose CRC-32 was compared, 0 in a torn dump and in one of the original program: they have none."""
     missing: str
+    ambiguous: str = ""
 
 
 def check_dump(path: Path, progress: Progress | None = None) -> CheckReport:
     """Check everything that can be checked; `progress` is told how far it is, and the length of it all, in
     bytes."""
-    with open_dump(path) as dump:
-        windows = _Check(dump, progress).run() if dump.state is State.COMPLETE else 0
-        return CheckReport(dump.state, dump.size, dump.totals, windows, dump.missing)
+    with open_recording(path) as dump:
+        # Of the others all that can be checked has been, by opening them.
+        windows = 0
+        if isinstance(dump, Dump) and dump.state is State.COMPLETE:
+            windows = _Check(dump, progress).run()
+        return CheckReport(dump.state, dump.size, dump.totals, windows, dump.missing, dump.ambiguous)
 
 
 class _Check:

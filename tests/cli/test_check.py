@@ -81,3 +81,24 @@ def test_where_nothing_whole_is_left_it_is_status_125(
     path.write_bytes(path.read_bytes()[:100])
     assert main(["check", str(path)]) == 125
     assert "nothing whole is left" in capsys.readouterr().err
+
+
+def test_a_dump_of_the_original_program_is_checked_as_far_as_it_tells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, pair = tmp_path / "d", b"10.0.0.2 10.0.0.1 80"
+    mixed = b"".join(
+        b"17 %d %b %d\n" % (size, pair, side) + b"x" * size for size, side in [(3, 0), (0, 0)] * 2
+    )
+    path.write_bytes(mixed + b"17 2 %b 1\nok" % pair)
+    assert main(["check", str(path)]) == 0
+    whole, ambiguous, counts = capsys.readouterr().out.splitlines()
+    assert whole == f"{path}: whole; the original program wrote no CRC-32s, no index and no end"
+    assert ambiguous.startswith("ambiguous: connections 0, 1 from 10.0.0.2 to 10.0.0.1:80: ")
+    assert counts.startswith("2 connections, 6 bytes to servers, 2 bytes to clients, 9 events")
+    path.write_bytes(path.read_bytes() + b"17 2")
+    assert main(["check", str(path)]) == 0
+    assert f"{path}: torn, but what is there is whole\nmissing: " in capsys.readouterr().out
+    path.write_bytes(path.read_bytes() + b"!\n")
+    assert main(["check", str(path)]) == 125
+    assert f"damaged at byte {path.stat().st_size - 6}: not a line" in capsys.readouterr().err

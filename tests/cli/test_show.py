@@ -217,3 +217,31 @@ def test_a_reader_that_reads_one_line_is_served_quietly(tmp_path: Path) -> None:
         shown.stdout.close()
         assert shown.stderr.read() == b""
         assert shown.wait() == 141
+
+
+def test_a_dump_of_the_original_program_is_shown_alike(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "d"
+    path.write_bytes(
+        b"1795226058910912 4 10.0.0.2 10.0.0.1 80 0\nping1795226058910999 0 10.0.0.2 10.0.0.1 80 1\n"
+    )
+    lines = show(capsys, path).splitlines()
+    assert lines[0] == (
+        f"{path}: complete, 2 processes, 1 connection, recorded 2026-11-21 01:54:18 UTC by plg tun-replay"
+    )
+    assert [line.split()[:2] for line in lines[3:5]] == [["p1", "10.0.0.1"], ["p2", "10.0.0.2"]]
+    assert lines[-1].split()[-5:] == ["p2:32768", "p1:80", "4", "0", "open"]
+    told = show(capsys, "--conn", 0, path).splitlines()
+    assert [line.split()[-1] for line in told[1:3]] == ["syn", "established"]
+    assert "ping" in told[4] and told[5].split() == ["0.000087", "←", "client", "fin"]
+    assert json.loads(show(capsys, "--json", path))["ambiguous"] is None
+
+
+def test_what_is_ambiguous_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "d"
+    path.write_bytes(b"17 4 10.0.0.2 10.0.0.1 80 0\nping17 4 10.0.0.2 10.0.0.1 80 0\nping")
+    assert "\nambiguous" not in show(capsys, path)
+    path.write_bytes(path.read_bytes() + b"17 0 10.0.0.2 10.0.0.1 80 0\n" * 2)
+    assert "\nambiguous: connections 0, 1 from 10.0.0.2 to 10.0.0.1:80: may have been" in show(capsys, path)
+    assert json.loads(show(capsys, "--json", path))["ambiguous"].startswith("connections 0, 1 ")
