@@ -242,14 +242,15 @@ def parse_run(fields: Mapping[str, object]) -> RunHeader:
         raise ValueError("a run header without version or time")
     return RunHeader(
         subnets=tuple(map(str, subnets)),
-        processes=tuple(map(_parse_process, processes)),
+        processes=tuple(map(parse_process, processes)),
         options=options,
         version=version,
         started_ns=started,
     )
 
 
-def _parse_process(value: object) -> Process:
+def parse_process(value: object) -> Process:
+    """Read a process from the run header, or from a fact of its own; ValueError if it is none."""
     if not isinstance(value, dict):
         raise ValueError("a process that is no object")
     name, position, command = value.get("name"), value.get("position"), value.get("command")

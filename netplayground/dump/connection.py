@@ -189,6 +189,11 @@ class ConnectionWriter:
         at = self._bare(side, self._next[side], self._next[1 - side], segments.RST, now)
         self._finish(Ending.RESET_BY_SERVER if side else Ending.RESET_BY_CLIENT, now, at)
 
+    def leave(self) -> None:
+        """Nothing more will be known of the connection: it stays open."""
+        if self.ending is None:
+            self._finish(Ending.OPEN, 0, self._out.end)
+
     def note(self, kind: str, **fields: object) -> None:
         """Tell what no packet can tell about this connection."""
         self._fact(kind, self._out.now(), fields)

@@ -14,6 +14,11 @@ CLIENT = 0
 SERVER = 1
 SIDES = ("client", "server")
 
+PROCESSES_FOLLOW = "processes follow"
+"""Among a run's options: there are more processes than in its header, a PROCESS_FACT each, told before the
+first event in which one takes part. Whoever reads a capture does not know who will come."""
+PROCESS_FACT = "process"
+
 Address = IPv4Address | IPv6Address
 
 

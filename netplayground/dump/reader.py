@@ -19,7 +19,18 @@ from netplayground.dump import blocks
 from netplayground.dump.connections import Connections, StoredRecords
 from netplayground.dump.datagrams import DatagramReader
 from netplayground.dump.index import FACT_BIT, NO_CONNECTION, Entry, parse_event_page
-from netplayground.dump.model import Datagram, Event, EventKind, Fact, Process, RunHeader, State, Totals
+from netplayground.dump.model import (
+    PROCESS_FACT,
+    PROCESSES_FOLLOW,
+    Datagram,
+    Event,
+    EventKind,
+    Fact,
+    Process,
+    RunHeader,
+    State,
+    Totals,
+)
 from netplayground.dump.opening import read_directory, read_opening
 from netplayground.dump.source import HEAD_MOST, Source, Walk
 from netplayground.dump.torn import TornIndex, take_block
@@ -77,10 +88,18 @@ class Dump:
         """Close the file."""
         self.source.close()
 
-    @property
+    @cached_property
     def processes(self) -> tuple[Process, ...]:
-        """The processes of the run, by position."""
-        return self.run.processes
+        """The processes of the run, by position; those of a capture are told as they come."""
+        if not self.run.options.get(PROCESSES_FOLLOW):
+            return self.run.processes
+        try:
+            later = tuple(
+                blocks.parse_process(fact.fields) for fact in self.facts() if fact.kind == PROCESS_FACT
+            )
+        except ValueError as error:
+            raise self.source.damaged(f"a process cannot be read: {error}", self.start) from error
+        return self.run.processes + later
 
     @property
     def entries(self) -> tuple[Entry, ...]:
