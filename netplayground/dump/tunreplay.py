@@ -43,7 +43,8 @@ from netplayground.errors import NotADumpError
 
 # A time of sixteen digits fits into 64 bits as nanoseconds.
 _LINE = re.compile(
-    rb"([1-9]\d{0,15}) (0|[1-9]\d{0,15}) ((?:\d{1,3}\.){3}\d{1,3} (?:\d{1,3}\.){3}\d{1,3} \d{1,5}) ([01])\n"
+    rb"([1-9]\d{0,15}) (0|[1-9]\d{0,15}) "
+    rb"((?:\d{1,3}\.){3}\d{1,3} (?:\d{1,3}\.){3}\d{1,3} [1-9]\d{0,4}) ([01])\n"
 )
 LINE_MOST = len("1795226058910912 1795226058910912 255.255.255.255 255.255.255.255 65535 0\n")
 _CUT_LINE = re.compile(rb"[\d. ]*")
@@ -68,7 +69,7 @@ def _parse_ends(text: bytes) -> Ends | None:
         client, server = (IPv4Address(address).packed for address in addresses)
     except ValueError:
         return None
-    return (client, server, int(port)) if 0 < int(port) < 1 << 16 else None
+    return (client, server, int(port)) if int(port) < 1 << 16 else None
 
 
 class _Walk:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from netplayground.dump.lanes import PIECE
@@ -214,7 +214,8 @@ def test_many_mixed_pairs_are_counted(tmp_path: Path) -> None:
         (b"17 3 10.0.0.256 10.0.0.1 80 0\nabc", "an address or a port that cannot be"),
         (b"17 3 10.0.0.2 10.0.0.01 80 0\nabc", "an address or a port that cannot be"),
         (b"17 3 10.0.0.2 10.0.0.1 65536 0\nabc", "an address or a port that cannot be"),
-        (b"17 3 10.0.0.2 10.0.0.1 0 0\nabc", "an address or a port that cannot be"),
+        (b"17 3 10.0.0.2 10.0.0.1 0 0\nabc", "not a line"),
+        (b"17 3 10.0.0.2 10.0.0.1 080 0\nabc", "not a line"),
     ],
 )
 def test_a_malformed_line_is_damage_at_its_place(tmp_path: Path, line: bytes, cause: str) -> None:
@@ -331,6 +332,7 @@ def _any_bytes(draw: st.DrawFn) -> bytes:
 
 
 @given(data=st.one_of(_any_bytes(), st.binary(max_size=100)))
+@example(data=emit(talk((0, b"a"))) + b"17 0 10.0.0.2 10.0.0.1 080 0\n")
 def test_any_bytes_give_a_value_or_the_one_error(
     data: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
