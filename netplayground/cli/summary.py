@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from netplayground.cli.words import columns, counted, printable, shortened
 from netplayground.session.outcome import ProcessOutcome, RunSummary, Traffic, signal_name
@@ -39,6 +39,17 @@ def traffic_words(traffic: Traffic) -> Iterator[str]:
     yield f"{counted(traffic.bytes_to_server, 'byte')} to servers"
     yield f"{counted(traffic.bytes_to_client, 'byte')} to clients"
     if traffic.datagrams:
-        yield counted(traffic.datagrams, "other packet")
-    reasons = ", ".join(f"{number:,} {reason}" for reason, number in traffic.drops.items() if number)
-    yield f"{sum(traffic.drops.values()):,} dropped" + (f" ({reasons})" if reasons else "")
+        yield counted(traffic.datagrams, "datagram")
+    yield drop_words(traffic.drops)
+
+
+def drop_words(drops: Mapping[str, Mapping[str, int]]) -> str:
+    """How many packets were dropped, of whom and why: '3 dropped (p1: 2 in a full queue, 1 malformed)'."""
+    guilty = {name: {why: n for why, n in counts.items() if n} for name, counts in drops.items()}
+    parts = [
+        f"{name}: {', '.join(f'{number:,} {why}' for why, number in counts.items())}"
+        for name, counts in guilty.items()
+        if counts
+    ]
+    total = sum(sum(counts.values()) for counts in guilty.values())
+    return f"{total:,} dropped" + (f" ({'; '.join(parts)})" if parts else "")

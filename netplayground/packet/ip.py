@@ -116,6 +116,18 @@ def _skip_extensions(view: memoryview, protocol: int) -> tuple[int, int, int, in
     return protocol, at, ident, fragment
 
 
+def find_fragment_header(octets: Octets) -> tuple[int, int]:
+    """Say where in an IPv6 packet that has one the fragment header is, and the octet that announces it."""
+    view, protocol_at, at = memoryview(octets), 6, IPV6_HEADER
+    while view[protocol_at] != _FRAGMENT:
+        if view[protocol_at] not in _EXTENSIONS or at + 8 > len(view):
+            raise MalformedPacket("an IPv6 packet without a fragment header")
+        protocol_at, at = at, at + 8 + view[at + 1] * 8
+        if at + 8 > len(view):
+            raise MalformedPacket("an IPv6 packet without a fragment header")
+    return protocol_at, at
+
+
 def emit_header(source: bytes, destination: bytes, protocol: int, length: int) -> bytes:
     """Give the header of an unfragmented packet whose payload has `length` octets; the addresses say the
     version."""

@@ -79,7 +79,8 @@ class ProcessOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What crossed the wire. `connections` counts every connect, also those that came to nothing."""
+    """What crossed the wire. `connections` counts every connect, also those that came to nothing; `drops` are
+    by process, then by reason."""
 
     connections: int = 0
     refused: int = 0
@@ -89,7 +90,7 @@ class Traffic:
     bytes_to_server: int = 0
     bytes_to_client: int = 0
     datagrams: int = 0
-    drops: Mapping[str, int] = field(default_factory=dict)
+    drops: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

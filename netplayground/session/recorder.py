@@ -1,4 +1,5 @@
-"""What hears the connections of a recording: the dump's writer, and for `-v` a line a connection.
+"""What hears the connections of a recording: the dump's writer, and for `-v` a line a connection; and what
+carries its datagrams.
 
 Without `-v` the connector and the pipes talk to the dump's `ConnectionWriter` itself: nothing of ours is on
 the path of a chunk. With it a `NarratedConnection` stands between.
@@ -14,6 +15,7 @@ from netplayground.dump.model import CLIENT, SERVER, Ending, Endpoint
 from netplayground.dump.writer import DumpWriter
 from netplayground.session.outcome import Traffic
 from netplayground.traffic.connect import ConnectionListener
+from netplayground.traffic.courier import Courier
 from netplayground.traffic.link import Link
 
 
@@ -26,6 +28,7 @@ class Recorder:
         self._writer = writer
         self._links = links
         self._narrate = narrate
+        self.courier = Courier(writer.datagrams())
 
     def new_connection(
         self, family: int, client: bytes, client_port: int, server: bytes, server_port: int
@@ -37,7 +40,7 @@ class Recorder:
         ends = f"{self._end(client, client_port)} -> {self._end(server, server_port)}"
         return NarratedConnection(connection, ends, self._narrate)
 
-    def traffic(self, drops: Mapping[str, int]) -> Traffic:
+    def traffic(self, drops: Mapping[str, Mapping[str, int]]) -> Traffic:
         """The totals of the run."""
         totals = self._writer.totals
         return Traffic(
@@ -48,6 +51,7 @@ class Recorder:
             aborted=totals.endings.get(Ending.ABORTED, 0),
             bytes_to_server=totals.bytes[CLIENT],
             bytes_to_client=totals.bytes[SERVER],
+            datagrams=totals.datagrams,
             drops=drops,
         )
 

@@ -92,7 +92,7 @@ class Recording:
         self._writer = writer
         self._loop = Loop(before_look=self._pass_on_what_was_sent, before_sleep=writer.flush)
         self._links = [
-            Link(planned.name, process.tun_fd, _own_addresses(planned, proxy.has_ipv6))
+            Link(planned.name, process.tun_fd, _own_addresses(planned, proxy.has_ipv6), planned.position)
             for planned, process in zip(plan.processes, sandbox.processes, strict=True)
         ]
         self._proxy_link = Link("proxy", proxy.tun_fd, ())
@@ -114,7 +114,15 @@ class Recording:
             narrate,
         )
         trace = narrate if plan.verbosity > 1 else None
-        self._router = Router(self._loop, self._links, self._proxy_link, self._connector, plan.subnet, trace)
+        self._router = Router(
+            self._loop,
+            self._links,
+            self._proxy_link,
+            self._connector,
+            plan.subnet,
+            self._recorder.courier,
+            trace,
+        )
         self._processes = Processes(
             plan, sandbox.processes, self._loop, writer, self._on_process_ended, self._on_all_gone
         )
@@ -136,8 +144,9 @@ class Recording:
         self._processes.start()
         self._loop.run()
         self._connector.close()
+        self._router.close()
         drops = self._count_drops()
-        self._writer.fact("drops", **drops)
+        self._writer.fact("drops", processes=drops)
         self._writer.close()
         return RunSummary(
             processes=self._processes.outcomes,
@@ -220,15 +229,15 @@ class Recording:
         else:
             self._loop.stop()
 
-    def _count_drops(self) -> dict[str, int]:
-        links = [*self._links, self._proxy_link]
-        return {
-            "with a foreign source": sum(link.dropped_source for link in links),
-            "malformed": sum(link.dropped_malformed for link in links),
-            "refused by the kernel": sum(link.dropped_write for link in links),
-            "in a full queue": sum(process.tx_dropped() for process in self._sandbox.processes),
-            "for want of descriptors": self._connector.refused_for_room,
+    def _count_drops(self) -> dict[str, dict[str, int]]:
+        """For each process, what was lost of what it sent, and what its kernel would not take."""
+        in_queues = {process.name: process.tx_dropped() for process in self._sandbox.processes}
+        drops = {
+            link.name: {**link.drops, "in a full queue": in_queues.get(link.name, 0)}
+            for link in (*self._links, self._proxy_link)
         }
+        drops[self._proxy_link.name]["for want of descriptors"] = self._connector.refused_for_room
+        return {name: {why: n for why, n in counts.items() if n} for name, counts in drops.items()}
 
 
 def _spec(process: PlannedProcess, subnet: IPv4Network) -> ProcessSpec:

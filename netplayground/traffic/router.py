@@ -2,8 +2,9 @@
 
 TCP of a process goes into the proxy namespace, where connections are taken apart; TCP out of it goes to the
 process that has the destination address; both pass the connector while they belong to a connection that is
-not one yet. Everything else goes straight to the process that it is for, or to all others (broadcast,
-multicast). A packet may come only from an address of its sender.
+not one yet. Everything else is a datagram (see `datagrams`): what of it comes in one turn of a device is told
+together at the turn's end, or before anything of another kind is. A packet may come only from an address of
+its sender.
 
 This is the path of every packet. What nearly all are, TCP of a connection that stands, without IP options, is
 decided with one unpack from the reused read buffer and one write of the same bytes: the virtio header before
@@ -20,8 +21,9 @@ from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Network, ip_address
 from select import EPOLLIN
 
-from netplayground.packet import MalformedPacket, icmp, ip, tcp, virtio
+from netplayground.packet import MalformedPacket, ip, tcp, virtio
 from netplayground.traffic.connect import Connector
+from netplayground.traffic.datagrams import DatagramListener, Datagrams, describe
 from netplayground.traffic.link import Link
 from netplayground.traffic.loop import Loop
 
@@ -38,13 +40,7 @@ _SMALLEST_V4 = _VIRTIO + ip.IPV4_HEADER + tcp.HEADER_LENGTH
 _SMALLEST_V6 = _VIRTIO + ip.IPV6_HEADER + tcp.HEADER_LENGTH
 
 _SYN_FIN = tcp.SYN | tcp.FIN
-_IGMP = 2
-_ICMPV6_TO_ROUTERS = frozenset(
-    {130, 131, 132, 133, 143}
-)  # MLD and router solicitation: we are the router, and flood
-_ICMP_ERRORS = {ip.ICMP: frozenset({3, 4, 5, 11, 12}), ip.ICMPV6: frozenset(range(128))}
 _UNSPECIFIED_V6 = bytes(16)
-_BROADCAST_V4 = b"\xff" * 4
 
 
 class Router:
@@ -57,14 +53,15 @@ class Router:
         proxy: Link,
         connector: Connector,
         subnet: IPv4Network,
+        listener: DatagramListener,
         trace: Callable[[str], None] | None = None,
     ) -> None:
         self._loop = loop
-        self._links = links
         self._by_address = links_by_address(links)
         self._proxy = proxy
         self._connector = connector
-        self._broadcasts = frozenset({_BROADCAST_V4, subnet.broadcast_address.packed})
+        self._datagrams = Datagrams(links, self._by_address, subnet, listener)
+        self._flush = listener.flush
         self._trace = trace
         self._buffer = bytearray(_LARGEST_FRAME)
         for link in links:
@@ -79,15 +76,17 @@ class Router:
         attempts, pass_on, readv = connector.attempts, proxy.write, os.readv
         unpack_v4, unpack_v6 = _FAST_V4.unpack_from, _FAST_V6.unpack_from
         from_process, is_traced = self._from_process, self._trace is not None
+        take_datagram, flush = self._datagrams.fast_way(link, buffer), self._flush
         turn = Turn(self._loop)
 
         def read(_events: int) -> None:
+            has_told = False  # of datagrams
             for _ in range(turn.begin()):
                 try:
                     size = readv(fd, buffers)
                 except BlockingIOError:
                     turn.end()
-                    return
+                    break
                 frame = view[:size]
                 first, fragment, protocol, source, target, source_port, port, flags = unpack_v4(
                     buffer, _VIRTIO
@@ -98,11 +97,16 @@ class Router:
                     first, protocol, source, target, source_port, port, flags = unpack_v6(buffer, _VIRTIO)
                     fast = first >> 4 == 6 and size >= _SMALLEST_V6
                 if not fast or protocol != ip.TCP or flags & tcp.SYN or source not in addresses or is_traced:
-                    from_process(link, frame)
+                    if is_traced or not take_datagram(size):
+                        from_process(link, frame)
+                    has_told = True
                 elif attempts:
+                    flush()
                     connector.on_packet_of_process(link, (source, target, source_port, port), flags, frame)
                 else:
                     pass_on(frame)
+            if has_told:
+                flush()
 
         return read
 
@@ -148,9 +152,11 @@ class Router:
             if not self._may_send(link, packet):
                 link.dropped_source += 1
             elif packet.protocol == ip.TCP:
+                self._flush()
                 self._tcp_from_process(link, packet, frame)
             else:
-                self._forward(link, packet, frame)
+                self._say("->", packet, None)
+                self._datagrams.take(link, packet, frame)
         except MalformedPacket:
             link.dropped_malformed += 1
 
@@ -183,36 +189,17 @@ class Router:
         if link is not None:
             self._connector.on_packet_of_proxy(link, key, segment.flags, frame)
 
-    # What is not TCP.
-
-    def _forward(self, sender: Link, packet: ip.IpPacket, frame: memoryview) -> None:
-        if _is_for_routers(packet):
-            return
-        self._say("->", packet, None)
-        if self._is_for_all(packet.destination):
-            for link in self._links:
-                if link is not sender:
-                    link.write(frame)
-            return
-        receiver = self._by_address.get(packet.destination)
-        if receiver is not None:
-            receiver.write(frame)
-        elif not _is_error(packet) and not packet.fragment_offset:
-            sender.send(icmp.emit_unreachable(frame[_VIRTIO:]))
-
-    def _is_for_all(self, destination: bytes) -> bool:
-        if len(destination) == 16:
-            return destination[0] == 0xFF
-        return destination[0] & 0xF0 == 0xE0 or destination in self._broadcasts
+    def close(self) -> None:
+        """The run is over."""
+        self._datagrams.close()
 
     def _say(self, direction: str, packet: ip.IpPacket, segment: tcp.Segment | None) -> None:
         if self._trace is None:
             return
         source, destination = ip_address(packet.source), ip_address(packet.destination)
         if segment is None:
-            self._trace(
-                f"{source} {direction} {destination} protocol {packet.protocol} {len(packet.payload)} bytes"
-            )
+            from_port, to_port, what = describe(packet)
+            self._trace(f"{source}{from_port} {direction} {destination}{to_port} {what}")
             return
         self._trace(
             f"{source}:{segment.source_port} {direction} {destination}:{segment.destination_port} "
@@ -256,18 +243,6 @@ class Turn:
 def links_by_address(links: Sequence[Link]) -> Mapping[bytes, Link]:
     """Every process's link, by each of its packed addresses."""
     return {address: link for link in links for address in link.addresses}
-
-
-def _is_for_routers(packet: ip.IpPacket) -> bool:
-    if packet.protocol == ip.ICMPV6 and len(packet.payload):
-        return packet.payload[0] in _ICMPV6_TO_ROUTERS
-    return packet.protocol == _IGMP
-
-
-def _is_error(packet: ip.IpPacket) -> bool:
-    """Whether it is an ICMP error: none is sent about one (RFC 1122, 3.2.2; RFC 4443, 2.4 e)."""
-    errors = _ICMP_ERRORS.get(packet.protocol)
-    return errors is not None and len(packet.payload) > 0 and packet.payload[0] in errors
 
 
 def _flag_names(flags: int) -> str:

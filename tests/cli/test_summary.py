@@ -22,11 +22,13 @@ def test_what_failed_to_connect_is_told_apart() -> None:
     ]
 
 
-def test_drops_have_their_reasons_and_other_packets_a_count() -> None:
-    words = list(
-        traffic_words(Traffic(datagrams=3, drops={"malformed": 2, "foreign source": 0, "no room": 5}))
-    )
-    assert words[-2:] == ["3 other packets", "7 dropped (2 malformed, 5 no room)"]
+def test_drops_have_their_processes_and_reasons_and_datagrams_a_count() -> None:
+    drops = {"db": {"malformed": 2, "in a full queue": 0}, "p2": {}, "app": {"in a full queue": 1500}}
+    words = list(traffic_words(Traffic(datagrams=3, drops=drops)))
+    assert words[-2:] == [
+        "3 datagrams",
+        "1,502 dropped (db: 2 malformed; app: 1,500 in a full queue)",
+    ]
 
 
 def test_a_long_command_is_cut_and_power_over_the_terminal_taken() -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from netplayground.packet import ip, tcp, virtio
+from netplayground.dump.model import Process, RunHeader
+from netplayground.dump.writer import DumpWriter
+from netplayground.packet import icmp, ip, tcp, udp, virtio
 from netplayground.traffic.connect import Connector
+from netplayground.traffic.courier import Courier
 from netplayground.traffic.link import Link
 from netplayground.traffic.loop import Loop
 from netplayground.traffic.pipe import Workspace
@@ -86,21 +90,27 @@ class Ear:
 
 
 class Playground:
-    """Three processes, the proxy, and a router between; `say` lets one of them send a packet."""
+    """Three processes, the proxy, and a router between that records; `say` lets one of them send a packet."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
         self.loop = Loop()
         self.heard: list[str] = []
         self.devices = [Device() for _ in range(4)]
         pairs = zip("abc", self.devices, ((A, A6), (B, B6), (C, C6)), strict=False)
-        self.links = [Link(name, device.routers.fileno(), own) for name, device, own in pairs]
+        self.links = [
+            Link(name, device.routers.fileno(), own, position)
+            for position, (name, device, own) in enumerate(pairs, 1)
+        ]
         proxy = Link("proxy", self.devices[3].routers.fileno(), ())
         workspace = Workspace(self.loop, -1)
         by_address = links_by_address(self.links)
         connector = Connector(
             workspace, proxy, 2, by_address, lambda *_ends: Ear(self.heard), 10, self.heard.append
         )
-        self.router = Router(self.loop, self.links, proxy, connector, IPv4Network("10.0.0.0/24"))
+        run = RunHeader(("10.0.0.0/24",), tuple(Process(x, n, (), x) for n, x in enumerate("abc", 1)))
+        self.writer = DumpWriter.create(path, run, 0)
+        courier = Courier(self.writer.datagrams())
+        self.router = Router(self.loop, self.links, proxy, connector, IPv4Network("10.0.0.0/24"), courier)
 
     def say(self, device: int, packet: bytes) -> list[list[bytes]]:
         """What a, b, c and the proxy hear after this."""
@@ -110,14 +120,16 @@ class Playground:
         return [each.heard() for each in self.devices]
 
     def close(self) -> None:
+        self.router.close()
+        self.writer.close()
         self.loop.close()
         for device in self.devices:
             device.close()
 
 
 @pytest.fixture
-def playground() -> Iterator[Playground]:
-    made = Playground()
+def playground(tmp_path: Path) -> Iterator[Playground]:
+    made = Playground(tmp_path / "d")
     yield made
     made.close()
 
@@ -144,13 +156,16 @@ def test_tcp_goes_into_the_proxy_and_comes_out_of_it_unchanged(
 def test_what_is_not_tcp_goes_straight_to_its_process(
     playground: Playground, source: Address, target: Address
 ) -> None:
-    datagram = packet(source, target, ip.UDP, bytes(8) + b"hello")
-    assert playground.say(0, datagram) == [[], [datagram], [], []]
+    for datagram in (
+        udp.emit_packet(source.packed, 1, target.packed, 2, b"hello"),
+        packet(source, target, 132, b"SCTP, say"),
+    ):
+        assert playground.say(0, datagram) == [[], [datagram], [], []]
 
 
 @pytest.mark.parametrize("target", ["255.255.255.255", "10.0.0.255", "224.0.0.251"])
 def test_broadcast_and_multicast_reach_all_others(playground: Playground, target: str) -> None:
-    datagram = packet(B, IPv4Address(target), ip.UDP, bytes(8))
+    datagram = udp.emit_packet(B.packed, 1, IPv4Address(target).packed, 2, b"hello")
     assert playground.say(1, datagram) == [[datagram], [], [datagram], []]
 
 
@@ -164,8 +179,9 @@ def test_a_foreign_source_is_dropped_and_counted(playground: Playground, protoco
 def test_an_address_that_nobody_has_is_unreachable(
     playground: Playground, source: Address, target: Address
 ) -> None:
-    for payload, protocol in ((segment(tcp.SYN), ip.TCP), (bytes(8), ip.UDP)):
-        [[answer], *others] = playground.say(0, packet(source, target, protocol, payload))
+    datagram = udp.emit_packet(source.packed, 1, target.packed, 2, b"hello")
+    for asked in (packet(source, target, ip.TCP, segment(tcp.SYN)), datagram):
+        [[answer], *others] = playground.say(0, asked)
         assert others == [[], [], []]
         assert ip.parse_packet(answer).protocol in (ip.ICMP, ip.ICMPV6)
         assert ip.parse_packet(answer).source == target.packed
@@ -173,8 +189,9 @@ def test_an_address_that_nobody_has_is_unreachable(
 
 
 def test_no_error_is_sent_about_an_error(playground: Playground) -> None:
-    unreachable = bytes((3, 1)) + bytes(6)
-    assert playground.say(0, packet(A, NOBODY, ip.ICMP, unreachable)) == [[], [], [], []]
+    unreachable = icmp.emit_message(A.packed, NOBODY.packed, 3, 1, bytes(4))
+    assert playground.say(0, unreachable) == [[], [], [], []]
+    assert playground.links[0].dropped_malformed == 0
 
 
 @pytest.mark.parametrize(
