@@ -1,0 +1,187 @@
+"""A course: the events in which one live process takes part, in recorded order, and how far it has come.
+
+What the process does itself is awaited; what it is to hear is given. The front is the first event that is
+neither done nor waived: while something awaited stands there, the process hears nothing that came later.
+Where that is given up, the front moves on: an event that lies behind it is released, and goes as soon as its
+own connection has come so far. The front never goes back.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+
+from netplayground.dump.model import CLIENT, SERVER
+from netplayground.replay.part import Part
+from netplayground.replay.tape import ESTABLISHED, NONE, SYN, Life, Outcome, Tape
+
+LONGEST_COURTESY_NS = 20_000_000
+SHORTEST_COURTESY_NS = 2_000_000
+FOREVER = 1 << 63
+
+
+class Course:
+    """One live process: its events, each as event << 1 | its side, and its parts by record number."""
+
+    __slots__ = (
+        "_is_taken",
+        "_optional",
+        "_tape",
+        "connects",
+        "courtesy_ns",
+        "died",
+        "events",
+        "exited_at",
+        "gone_at",
+        "has_started",
+        "idle_since",
+        "index",
+        "is_awaiting",
+        "is_resigned",
+        "is_signalled",
+        "last_event",
+        "last_given",
+        "last_given_at",
+        "life",
+        "looked_at",
+        "open_parts",
+        "opens_connections",
+        "parts",
+        "process",
+        "remaining",
+        "wake",
+    )
+
+    def __init__(
+        self, tape: Tape, process: int, is_taken: Callable[[int], bool], optional: bytearray
+    ) -> None:
+        self._tape = tape
+        self._optional = optional  # by record: it may as well not come
+        self._is_taken = is_taken  # whether a live connection has the record of that number
+        self.process = process
+        self.life: Life = tape.lives[process]
+        self.events = array("Q")
+        self.connects = array("Q")  # those of them that are connects to it
+        self.index = 0
+        self.is_awaiting = False  # what stands at the front is the process's to do
+        self.parts: dict[int, Part] = {}
+        self.open_parts: set[Part] = set()
+        self.remaining = 0  # records that are still to be settled
+        self.opens_connections = False
+        self.has_started = self.is_signalled = self.died = False
+        self.exited_at: int | None = None
+        self.gone_at: int | None = None
+        self.idle_since = 0
+        self.looked_at = 0
+        self.is_resigned = False  # there is nothing to hear in place of what is awaited
+        self.last_event = NONE  # what it heard last, on which part, and when
+        self.last_given: Part | None = None
+        self.last_given_at = 0
+        self.courtesy_ns = LONGEST_COURTESY_NS
+        self.wake = FOREVER
+
+    @property
+    def name(self) -> str:
+        """The process's name."""
+        return self.life.process.name
+
+    def front(self) -> int:
+        """The event at the front, NONE at the end; `is_awaiting` says whose it is."""
+        events, index, end = self.events, self.index, len(self.events)
+        while index < end:
+            entry = events[index]
+            if self._stands(entry >> 1, entry & 1):
+                self.index = index
+                return entry >> 1
+            index += 1
+        self.index = index
+        self.is_awaiting = False
+        return NONE
+
+    def released_up_to(self) -> int:
+        """Events before this one are released."""
+        return self.events[self.index] >> 1 if self.index < len(self.events) else NONE
+
+    def _stands(self, event: int, side: int) -> bool:
+        """Whether the event is still to come, and in its turn."""
+        tape = self._tape
+        number, code = tape.record[event], tape.code[event]
+        part = self.parts.get(number)
+        if (
+            self._optional[number]
+            and (part is None or code & 1 == side)
+            and not (code == SYN and side == SERVER)
+        ):
+            return False
+        if code == SYN:
+            self.is_awaiting = side == CLIENT
+            return not self._is_taken(number) if side == CLIENT else part is None and not self.died
+        if code == ESTABLISHED:
+            self.is_awaiting = True
+            return part is not None and not (part.is_connected or part.is_waived)
+        self.is_awaiting = code & 1 == side
+        if part is None:
+            # Its connection has not come; what would have been heard there is released.
+            return self.is_awaiting and not self.died
+        if part.is_waived or self.died:
+            return False
+        if not part.is_connected:
+            self.is_awaiting = True
+            return True
+        if self.is_awaiting:
+            return not part.has_done(event)
+        return part.give == event and part.may_hear()
+
+    def give_up_before(self, event: int, side: int) -> None:
+        """Await nothing that came before this event any more."""
+        self.index = bisect_left(self.events, event << 1 | side)
+
+    def idle_in_recording(self) -> int:
+        """How long the process did and heard nothing before what stands at the front, in ns."""
+        tape, index = self._tape, self.index
+        if index >= len(self.events):
+            return 0
+        before = tape.time[self.events[index - 1] >> 1] if index else self.life.started_ns or 0
+        return max(0, tape.time[self.events[index] >> 1] - before)
+
+    def next_connect(self) -> int:
+        """The first connect to it behind the front that has not been made; NONE when there is none."""
+        at = bisect_left(self.connects, self.events[self.index]) if self.index < len(self.events) else None
+        while at is not None and at < len(self.connects):
+            event = self.connects[at] >> 1
+            if self._tape.record[event] not in self.parts:
+                return event
+            at += 1
+        return NONE
+
+
+def make_courses(
+    tape: Tape, live: Sequence[bool], is_taken: Callable[[int], bool], optional: bytearray
+) -> dict[int, Course]:
+    """The course of each live process, by its number. `optional`, by record: whether it may as well not
+    come."""
+    courses = {
+        process: Course(tape, process, is_taken, optional) for process, is_live in enumerate(live) if is_live
+    }
+    accepted = bytearray(record.outcome is Outcome.ACCEPTED for record in tape.records)
+    for event in range(len(tape)):
+        number, code = tape.record[event], tape.code[event]
+        client, server = tape.records[number].processes
+        course = courses.get(client)
+        if course is not None and code != ESTABLISHED and (accepted[number] or not optional[number]):
+            course.events.append(event << 1 | CLIENT)
+            course.opens_connections = True
+        course = courses.get(server)
+        if course is not None and accepted[number] and server != client:
+            course.events.append(event << 1 | SERVER)
+            if code == SYN:
+                course.connects.append(event << 1 | SERVER)
+    for record in tape.records:
+        client, server = record.processes
+        if not optional[record.number]:
+            if client in courses:
+                courses[client].remaining += 1
+            if server in courses and server != client and accepted[record.number]:
+                courses[server].remaining += 1
+    return courses

@@ -1,0 +1,149 @@
+"""Which recorded connection a live one plays.
+
+A key is (client, server, server port); where the port was its kernel's choice it counts as dynamic, and the
+key has 0. A live connection takes the earliest untaken record of its key, provisionally. When it turns out to
+say something else, `settle` looks for a record that fits all that it has said and heard: the earliest one
+that is untaken, or that another connection has which can do with a different one, and so on (an augmenting
+path, as in any bipartite matching). So a connection is bound only by what it was given that no other record
+would give.
+
+The client's ends of connections and the server's ends are matched apart, each process by itself: `End` is
+whatever the caller moves from record to record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from netplayground.replay.tape import Record
+
+Key = tuple[int, int, int]
+Moved = TypeVar("Moved")
+End = TypeVar("End")
+
+DYNAMIC = 0
+_DEEPEST = 64  # swaps in a row
+_MOST_TRIES = 4096  # per search: a client that says something altogether new must not stop the world
+
+
+class Matching(Generic[End]):
+    """The records that may be taken, and who has taken which."""
+
+    def __init__(self, records: Sequence[Record], ephemeral: tuple[int, int]) -> None:
+        self._records = records
+        self._ephemeral = ephemeral
+        self._by_key: dict[Key, list[int]] = {}
+        self._first: dict[Key, int] = {}  # every record of the key before this place is gone
+        self._spent: set[int] = set()
+        self.taken: dict[int, End] = {}
+
+    def add(self, number: int) -> None:
+        """A record that may be played; in recorded order."""
+        self._by_key.setdefault(self._key_of(number), []).append(number)
+
+    def is_dynamic(self, port: int) -> bool:
+        """Whether a server's port was chosen by its kernel."""
+        return self._ephemeral[0] <= port <= self._ephemeral[1]
+
+    def key(self, client: int, server: int, port: int) -> Key:
+        """The key of a connection."""
+        return client, server, DYNAMIC if self.is_dynamic(port) else port
+
+    def earliest(self, key: Key, port: int) -> int | None:
+        """The record that a new connection takes: of a dynamic key, one of that very port before others."""
+        numbers, first = self._by_key.get(key, []), self._first.get(key, 0)
+        while first < len(numbers) and self.is_gone(numbers[first]):
+            first += 1
+        self._first[key] = first
+        if key[2] == DYNAMIC:
+            for number in numbers[first:]:
+                if self._records[number].port == port and not self.is_gone(number):
+                    return number
+        return numbers[first] if first < len(numbers) else None
+
+    def is_gone(self, number: int) -> bool:
+        """Whether somebody has or had it."""
+        return number in self.taken or number in self._spent
+
+    def take(self, number: int, end: End) -> None:
+        """The record is this end's."""
+        self.taken[number] = end
+
+    def release(self, number: int) -> None:
+        """Nobody has it any more: another connection can be it."""
+        del self.taken[number]
+        self._first.pop(self._key_of(number), None)
+
+    def spend(self, number: int) -> None:
+        """Nobody has it any more, and no other connection can be it."""
+        self.taken.pop(number, None)
+        self._spent.add(number)
+
+    def settle(
+        self,
+        number: int,
+        end: End,
+        fits: Callable[[End, Record], Moved | None],
+        among_taken: bool = False,
+    ) -> list[tuple[End, int, Moved]] | None:
+        """Find another record for the end that has `number`: the moves that lead there, in order; None where
+        there is none. `fits` says whether an end can be a record, and what it is then. `among_taken`: only
+        records that some end has."""
+        numbers = [
+            each
+            for each in self._by_key[self._key_of(number)]
+            if each not in self._spent and (not among_taken or each in self.taken)
+        ]
+        return _Search(self._records, self.taken, numbers, fits).path(end, number, 0)
+
+    def apply(self, moves: Sequence[tuple[End, int, Moved]], freed: int) -> None:
+        """The ends have moved; `freed` is the record from which the search began."""
+        del self.taken[freed]
+        for end, number, _ in moves:
+            self.taken[number] = end
+        if freed not in self.taken:
+            self._first.pop(self._key_of(freed), None)
+
+    def _key_of(self, number: int) -> Key:
+        record = self._records[number]
+        return self.key(*record.processes, record.port)
+
+
+class _Search(Generic[End, Moved]):
+    """One search for an augmenting path."""
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        taken: Mapping[int, End],
+        numbers: Sequence[int],
+        fits: Callable[[End, Record], Moved | None],
+    ) -> None:
+        self._records = records
+        self._taken = taken
+        self._numbers = numbers
+        self._fits = fits
+        self._seen: set[int] = set()
+        self._tries = _MOST_TRIES
+
+    def path(self, end: End, freed: int, depth: int) -> list[tuple[End, int, Moved]] | None:
+        """The moves by which `end` gets another record; once somebody has moved, `freed` is one."""
+        self._seen.add(freed)
+        for number in self._numbers:
+            is_freed = depth > 0 and number == freed
+            if (number in self._seen and not is_freed) or not self._tries:
+                continue
+            self._tries -= 1
+            moved = self._fits(end, self._records[number])
+            if moved is None:
+                continue
+            holder = self._taken.get(number)
+            if is_freed or holder is None:
+                return [(end, number, moved)]
+            if depth < _DEEPEST:
+                self._seen.add(number)
+                moves = self.path(holder, freed, depth + 1)
+                if moves is not None:
+                    return [*moves, (end, number, moved)]
+        return None
