@@ -11,10 +11,11 @@ CANNED = "-"
 
 
 def cast(recorded: Sequence[Process], commands: Sequence[tuple[str, str]], are_named: bool) -> list[str]:
-    """The command of each recorded process, CANNED for who is played from the dump; UsageError where the words
-    do not fit the recording.
+    """The command of each recorded process, CANNED for one that is played from the dump; UsageError where the
+    words do not fit the recording.
 
-    `commands` are (name, command). By name: a process that is not named is canned. By position: as many as the recording has, `-` counted.
+    `commands` are (name, command). By name: a process that is not named is canned. By position: as many as
+    the recording has, `-` counted.
     """
     listed = ", ".join(process.name for process in recorded)
     if are_named:
