@@ -27,7 +27,6 @@ _ONE = (_ops.LITERAL, _ops.NOT_LITERAL, _ops.ANY, _ops.IN)
 _REPEATS = (_ops.MAX_REPEAT, _ops.MIN_REPEAT, getattr(_ops, "POSSESSIVE_REPEAT", None))
 _END = (_ops.AT, _ops.AT_END_STRING)
 _ANY = (_ops.IN, [(_ops.RANGE, (0, 255))])
-_UNTOLD_AT_END = (_ops.AT_END, _ops.AT_END_STRING, _ops.AT_BOUNDARY, _ops.AT_NON_BOUNDARY)
 
 _Item = tuple[Any, Any]
 
@@ -86,10 +85,12 @@ def _grown(op: Any, argument: Any, state: Any) -> _Item:
     if op in (_ops.ASSERT, _ops.ASSERT_NOT) and argument[0] > 0:
         seen = _parser.SubPattern(state, [*_sequence(argument[1], state), _END])
         return either([(_ops.ASSERT, (1, seen)), rest], [item])
-    if op is _ops.AT and argument in _UNTOLD_AT_END:
-        # `$` holds before a line feed that is the last octet, too.
+    if op is _ops.AT and argument is _ops.AT_END and not state.flags & re.MULTILINE:
+        # It holds before a line feed that is the last octet, too.
         feed = (_ops.MAX_REPEAT, (0, 1, _parser.SubPattern(state, [(_ops.LITERAL, 10)])))
-        return either([feed, _END] if argument is _ops.AT_END else [_END], [item])
+        return either([feed, _END], [item])
+    if op in (_ops.AT, _ops.ASSERT, _ops.ASSERT_NOT):
+        return either([_END], [item])
     if op is _ops.GROUPREF:
         return either([item], [rest])
     if op is _ops.GROUPREF_EXISTS:
@@ -97,7 +98,7 @@ def _grown(op: Any, argument: Any, state: Any) -> _Item:
         return op, (group, _sequence(yes, state), no and _sequence(no, state))
     if op is getattr(_ops, "ATOMIC_GROUP", None):
         return op, _sequence(argument, state)
-    return item  # looks back only, or fails anyway
+    return item
 
 
 def _repeat(op: Any, argument: Any, state: Any) -> _Item:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from replay.streaming import pieces, tape_of
 
@@ -300,3 +300,124 @@ class TestHeard:
         one, two = tape.records
         assert heard_in(tape, (), one, two, CLIENT, MOST_MOVED) == MOST_MOVED
         assert heard_in(tape, (), one, two, CLIENT, MOST_MOVED + 1) is None
+
+
+class TestAnyMasksAnyPieces:
+    """Against the plain definition: cut what was recorded where masks match, measure what was said whole."""
+
+    TEXTS = (
+        rb"[0-9]+",
+        rb"[0-9]{2}",
+        rb"a.*",
+        rb"a[ab]*?b",
+        rb"a(?:b*0)?",
+        rb"(?m)^b.*$",
+        rb"(?s)a.*?1",
+        rb"(?<=0)[ab]*",
+        rb"(?<![01])b+",
+        rb"(a|b)0\1",
+        rb"(?:a|ab)(?:0|b01)?",
+        rb"\bab?\b",
+        rb"b(?=[01]*\n)",
+        rb"a(?!b)1?",
+        rb"[ab]+$",
+        rb"(?i)A|1\Z",
+    )
+    BYTES = st.text("aabb001\n", max_size=12).map(str.encode)
+    MASKS = st.lists(st.sampled_from(TEXTS), min_size=1, max_size=3, unique=True).map(parse_masks)
+
+    @staticmethod
+    def edited(recorded: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
+        for at, length, instead in edits:
+            recorded = recorded[:at] + instead + recorded[at + length :]
+        return recorded
+
+    EDITS = st.lists(
+        st.tuples(st.integers(0, 12), st.integers(0, 2), BYTES.map(lambda data: data[:2])), max_size=3
+    )
+
+    @staticmethod
+    def verdict(recorded: bytes, said: bytes, masks: Sequence[Mask]) -> tuple[str, int]:
+        at = position = 0
+        for data, mask in cut(recorded, masks):
+            if mask is None:
+                for byte in data:
+                    if at == len(said):
+                        return "missing", position
+                    if said[at] != byte:
+                        return "mismatch", position
+                    at, position = at + 1, position + 1
+            else:
+                found = mask.pattern.match(said, at)
+                if found is None:
+                    return "unmatched", position
+                at, position = found.end(), position + len(data)
+        return ("extra" if at < len(said) else "equal"), position
+
+    @settings(max_examples=500)
+    @given(BYTES, EDITS, MASKS, SIZES, SIZES)
+    def test_the_verdict_is_that_of_all_bytes_at_once(
+        self,
+        recorded: bytes,
+        edits: list[tuple[int, int, bytes]],
+        masks: Sequence[Mask],
+        events: Sequence[int],
+        sizes: Sequence[int],
+    ) -> None:
+        said = self.edited(recorded, edits)
+        expected, where = self.verdict(recorded, said, masks)
+        comparison = compared(recorded, *masks, events=events)
+        mismatch = say(comparison, *pieces(said, sizes)) or comparison.finish()
+        if mismatch is None:
+            assert comparison.position == where
+            assert expected in ("equal" if where == len(recorded) else "missing", "unmatched")
+        else:
+            assert mismatch.position == where
+            assert expected in ("extra" if mismatch.is_extra else "mismatch", "unmatched")
+
+    @given(BYTES, MASKS, SIZES, SIZES)
+    def test_what_was_recorded_fits_itself(
+        self, recorded: bytes, masks: Sequence[Mask], events: Sequence[int], sizes: Sequence[int]
+    ) -> None:
+        comparison = compared(recorded, *masks, events=events)
+        assert say(comparison, *pieces(recorded, sizes)) is None and comparison.finish() is None
+        assert comparison.position == len(recorded)
+        assert comparison.masked == sum(len(data) for data, mask in cut(recorded, masks) if mask)
+
+    @given(BYTES, EDITS, EDITS, MASKS, SIZES)
+    def test_what_is_moved_goes_on_as_if_said_there(
+        self,
+        recorded: bytes,
+        edits: list[tuple[int, int, bytes]],
+        other_edits: list[tuple[int, int, bytes]],
+        masks: Sequence[Mask],
+        sizes: Sequence[int],
+    ) -> None:
+        said = self.edited(recorded, edits)
+        tape = tape_of(recorded, self.edited(recorded, other_edits))
+        one, two = tape.records
+        here, there = (new_comparison(tape, record, CLIENT, masks) for record in (one, two))
+        for data in pieces(said, sizes):
+            if say(here, data) is not None:
+                break
+            mismatch = say(there, data)
+            gone = moved(tape, masks, here, one, two, CLIENT)
+            assert (gone is None) == (mismatch is not None)
+            if gone is None:
+                break
+            assert (gone.position, gone.masked) == (there.position, there.masked)
+
+
+def cut(recorded: bytes, masks: Sequence[Mask]) -> list[tuple[bytes, Mask | None]]:
+    """The segments, one literal byte each."""
+    segments: list[tuple[bytes, Mask | None]] = []
+    at = 0
+    while at < len(recorded):
+        found = ((mask.pattern.match(recorded, at), mask) for mask in masks)
+        data, which = next(
+            ((match.group(), mask) for match, mask in found if match and match.group()),
+            (recorded[at : at + 1], None),
+        )
+        segments.append((data, which))
+        at += len(data)
+    return segments
