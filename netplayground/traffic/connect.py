@@ -31,17 +31,17 @@ from typing import Protocol
 
 from netplayground.dump.model import CLIENT
 from netplayground.packet import icmp, tcp, virtio
-from netplayground.traffic.doors import IDLE_DOORS, OUT_OF_ROOM, Caller, Doors
+from netplayground.traffic.doors import IDLE_DOORS, Caller, Doors
 from netplayground.traffic.link import Link
 from netplayground.traffic.loop import Loop
-from netplayground.traffic.pipe import END_EVENTS, RESET_ON_CLOSE, Pipe, PipeListener, Workspace
+from netplayground.traffic.pipe import END_EVENTS, Pipe, PipeListener, Workspace
+from netplayground.traffic.sockets import OUT_OF_ROOM, family_of, new_socket, place_of
 
 Key = tuple[bytes, bytes, int, int]  # client address, server address (packed), client port, server port
 
 CONNECTING, RELEASED, AGREED = range(3)
 
 _SYN_ACK_RST = tcp.SYN | tcp.ACK | tcp.RST
-_LINK_LOCAL = b"\xfe\x80"  # as far as processes have them: fe80::/64
 _TCP_CLOSE = 7  # include/net/tcp_states.h
 _ANSWERED = EPOLLOUT | EPOLLERR | EPOLLHUP
 _ATTEMPT_S = 150.0  # tcp_syn_retries and tcp_synack_retries are over after 127 and 63 s (ip-sysctl.rst)
@@ -49,7 +49,6 @@ _SWEEP_S = 10.0
 _RETRY_S = 0.002
 _MOST_RETRIES = 100
 _VIRTIO = virtio.HEADER_LENGTH
-_IPV6_TRANSPARENT = 75  # linux/in6.h; the socket module does not name it
 _UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})
 
 
@@ -116,12 +115,11 @@ class Attempt:
         self.began = time.monotonic()
 
     def set_places(self, tun_index: int) -> None:
-        """Addresses as the socket module takes them; a link-local one is on the proxy's device (RFC 4007)."""
+        """Addresses as the socket module takes them."""
         client_address, server_address, client_port, server_port = self.key
-        self.family = socket.AF_INET if len(client_address) == 4 else socket.AF_INET6
-        scope = (0, tun_index) if client_address[:2] == _LINK_LOCAL else ()
-        self.from_place = (socket.inet_ntop(self.family, client_address), client_port, *scope)
-        self.to_place = (socket.inet_ntop(self.family, server_address), server_port, *scope)
+        self.family = family_of(client_address)
+        self.from_place = place_of(client_address, client_port, tun_index)
+        self.to_place = place_of(server_address, server_port, tun_index)
 
     @property
     def caller(self) -> Caller:
@@ -154,7 +152,7 @@ class Connector:
         self._new_listener = new_listener
         self._capacity = capacity
         self._say = say
-        self._doors: Doors[Attempt] = Doors(self._loop, _new_socket, self._make_pipe, self._give_up)
+        self._doors: Doors[Attempt] = Doors(self._loop, new_socket, self._make_pipe, self._give_up)
 
     # What the router asks: every packet of TCP while there are attempts, and every SYN.
 
@@ -189,7 +187,7 @@ class Connector:
     def _on_syn(self, client: Link, key: Key, frame: memoryview, put_off: bool = False) -> None:
         """The first SYN of a connection, or one of its repetitions; `put_off`: it has waited a round."""
         attempt = self.attempts.get(key)
-        if attempt is not None and _is_same_syn(attempt.syn, frame):
+        if attempt is not None and is_same_syn(attempt.syn, frame):
             self._on_repeated_syn(attempt, frame)
             return
         if attempt is None and key not in self._open:
@@ -243,7 +241,7 @@ class Connector:
 
     def _begin(self, client: Link, key: Key, syn: bytes) -> None:
         client_address, server_address, client_port, server_port = key
-        family = socket.AF_INET if len(client_address) == 4 else socket.AF_INET6
+        family = family_of(client_address)
         listener = self._new_listener(family, client_address, client_port, server_address, server_port)
         listener.syn()
         server = self._links.get(server_address)
@@ -295,7 +293,7 @@ class Connector:
     def _connect_onward(self, attempt: Attempt) -> None:
         try:
             if attempt.sock is None:
-                attempt.sock = _new_socket(attempt.family)
+                attempt.sock = new_socket(attempt.family)
                 attempt.sock.bind(attempt.from_place)
             error = attempt.sock.connect_ex(attempt.to_place)
         except OSError as refusal:
@@ -395,21 +393,7 @@ class Connector:
             attempt.sock = None
 
 
-def _new_socket(family: int) -> socket.socket:
-    """A TCP socket that may use any process's address and port, also those that another socket here uses."""
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    # What follows an accepted socket inherits from its listener.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
-    return sock
-
-
-def _is_same_syn(first: bytes, second: memoryview) -> bool:
+def is_same_syn(first: bytes, second: memoryview) -> bool:
     """Whether two SYNs of the same ports are one, repeated: it keeps its sequence number."""
     start = _VIRTIO + (first[_VIRTIO] & 0x0F) * 4 if first[_VIRTIO] >> 4 == 4 else _VIRTIO + 40
     return first[start + 4 : start + 8] == second[start + 4 : start + 8]

@@ -7,7 +7,6 @@ first.
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,11 +14,9 @@ from select import EPOLLIN
 from typing import Generic, TypeVar
 
 from netplayground.traffic.loop import Loop
+from netplayground.traffic.sockets import OUT_OF_ROOM, Place
 
 IDLE_DOORS = 64
-OUT_OF_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-Place = tuple[str, int] | tuple[str, int, int, int]  # an address as the socket module takes it
 Caller = tuple[str, int]  # a client's address and port, as accept() says it
 Guest = TypeVar("Guest")
 

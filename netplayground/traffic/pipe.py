@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 from collections.abc import Callable
 from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP
 from typing import Protocol
@@ -34,6 +33,7 @@ from typing import Protocol
 from netplayground.dump.model import CLIENT, SERVER, SIDES
 from netplayground.errors import DumpError
 from netplayground.traffic.loop import Loop
+from netplayground.traffic.sockets import close_in_order
 
 END_EVENTS = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET
 _READING = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR
@@ -41,11 +41,6 @@ _MORE_THAN_BYTES = EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR
 
 _BUFFER = 1 << 20
 _READS_A_TURN = 2  # then the other descriptors have their turn
-
-# SO_LINGER (socket(7)): whether close() sends RST, or what is left and FIN. All sockets of pipes begin with
-# the first, so that nothing of them is left in the kernel when plg is killed, and end with the second.
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-CLOSE_IN_ORDER = struct.pack("ii", 0, 0)
 
 
 class PipeListener(Protocol):
@@ -215,7 +210,7 @@ class Pipe:
             return
         if end.fin_seen and not end.peer.unsent:
             for each in self.ends:
-                each.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, CLOSE_IN_ORDER)
+                close_in_order(each.sock)
             self._close()
 
     def reset_by(self, end: End) -> None:

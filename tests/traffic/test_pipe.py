@@ -16,7 +16,8 @@ import pytest
 
 from netplayground.dump.model import CLIENT, SERVER
 from netplayground.traffic.loop import Loop
-from netplayground.traffic.pipe import END_EVENTS, RESET_ON_CLOSE, Pipe, Workspace
+from netplayground.traffic.pipe import END_EVENTS, Pipe, Workspace
+from netplayground.traffic.sockets import RESET_ON_CLOSE
 
 _DEADLINE_S = 20.0
 _SEGMENT = 60_000  # the notebook cuts large chunks with a gap, as a dump does
