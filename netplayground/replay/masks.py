@@ -48,12 +48,12 @@ class Mask:
                 return None
             if self.is_prefix:
                 start = place
-        for found in self.pattern.finditer(buffer, start):
-            if found.start() >= end:
-                return None
-            span = self.pattern.match(buffer, found.start(), found.start() + MOST)
-            if span is not None and span.end() > span.start():
+        while (found := self.pattern.search(buffer, start)) and found.start() < end:
+            start = found.start()
+            span = self.pattern.match(buffer, start, start + MOST)
+            if span is not None and span.end() > start:
                 return span.span()
+            start += 1
         return None
 
     def measure(self, said: bytes, at: int) -> tuple[int | None, bool]:

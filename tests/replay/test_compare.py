@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -323,7 +324,11 @@ class TestAnyMasksAnyPieces:
         rb"[ab]+$",
         rb"(?i)A|1\Z",
     )
-    BYTES = st.text("aabb001\n", max_size=12).map(str.encode)
+    BYTES = st.text("aabb001\n", max_size=24).map(str.encode)
+    SHORT_SIGHTED = st.lists(
+        st.sampled_from(TEXTS[:5] + TEXTS[7:11]), min_size=1, max_size=3, unique=True
+    ).map(parse_masks)
+    """See one byte before a match and none behind."""
     MASKS = st.lists(st.sampled_from(TEXTS), min_size=1, max_size=3, unique=True).map(parse_masks)
 
     @staticmethod
@@ -337,9 +342,9 @@ class TestAnyMasksAnyPieces:
     )
 
     @staticmethod
-    def verdict(recorded: bytes, said: bytes, masks: Sequence[Mask]) -> tuple[str, int]:
+    def verdict(recorded: bytes, said: bytes, masks: Sequence[Mask], most: int) -> tuple[str, int]:
         at = position = 0
-        for data, mask in cut(recorded, masks):
+        for data, mask in cut(recorded, masks, most):
             if mask is None:
                 for byte in data:
                     if at == len(said):
@@ -348,11 +353,30 @@ class TestAnyMasksAnyPieces:
                         return "mismatch", position
                     at, position = at + 1, position + 1
             else:
-                found = mask.pattern.match(said, at)
+                found = mask.pattern.match(said, at, at + most)
                 if found is None:
                     return "unmatched", position
                 at, position = found.end(), position + len(data)
         return ("extra" if at < len(said) else "equal"), position
+
+    def check(
+        self,
+        recorded: bytes,
+        said: bytes,
+        masks: Sequence[Mask],
+        events: Sequence[int],
+        sizes: Sequence[int],
+        most: int = MOST,
+    ) -> None:
+        expected, where = self.verdict(recorded, said, masks, most)
+        comparison = compared(recorded, *masks, events=events)
+        mismatch = say(comparison, *pieces(said, sizes)) or comparison.finish()
+        if mismatch is None:
+            assert comparison.position == where
+            assert expected in ("equal" if where == len(recorded) else "missing", "unmatched")
+        else:
+            assert mismatch.position == where
+            assert expected in ("extra" if mismatch.is_extra else "mismatch", "unmatched")
 
     @settings(max_examples=500)
     @given(BYTES, EDITS, MASKS, SIZES, SIZES)
@@ -364,16 +388,24 @@ class TestAnyMasksAnyPieces:
         events: Sequence[int],
         sizes: Sequence[int],
     ) -> None:
+        self.check(recorded, self.edited(recorded, edits), masks, events, sizes)
+
+    @settings(max_examples=300)
+    @given(BYTES, EDITS, SHORT_SIGHTED, SIZES, SIZES)
+    def test_the_verdict_is_that_of_a_stream_held_whole(
+        self,
+        recorded: bytes,
+        edits: list[tuple[int, int, bytes]],
+        masks: Sequence[Mask],
+        events: Sequence[int],
+        sizes: Sequence[int],
+    ) -> None:
         said = self.edited(recorded, edits)
-        expected, where = self.verdict(recorded, said, masks)
-        comparison = compared(recorded, *masks, events=events)
-        mismatch = say(comparison, *pieces(said, sizes)) or comparison.finish()
-        if mismatch is None:
-            assert comparison.position == where
-            assert expected in ("equal" if where == len(recorded) else "missing", "unmatched")
-        else:
-            assert mismatch.position == where
-            assert expected in ("extra" if mismatch.is_extra else "mismatch", "unmatched")
+        with (
+            patch.multiple("netplayground.replay.masks", MOST=5, _WINDOW=1, LOOKBACK=1),
+            patch("netplayground.replay.compare.LOOKBACK", 1),
+        ):
+            self.check(recorded, said, masks, events, sizes, most=5)
 
     @given(BYTES, MASKS, SIZES, SIZES)
     def test_what_was_recorded_fits_itself(
@@ -408,12 +440,12 @@ class TestAnyMasksAnyPieces:
             assert (gone.position, gone.masked) == (there.position, there.masked)
 
 
-def cut(recorded: bytes, masks: Sequence[Mask]) -> list[tuple[bytes, Mask | None]]:
+def cut(recorded: bytes, masks: Sequence[Mask], most: int = MOST) -> list[tuple[bytes, Mask | None]]:
     """The segments, one literal byte each."""
     segments: list[tuple[bytes, Mask | None]] = []
     at = 0
     while at < len(recorded):
-        found = ((mask.pattern.match(recorded, at), mask) for mask in masks)
+        found = ((mask.pattern.match(recorded, at, at + most), mask) for mask in masks)
         data, which = next(
             ((match.group(), mask) for match, mask in found if match and match.group()),
             (recorded[at : at + 1], None),
