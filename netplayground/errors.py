@@ -41,3 +41,7 @@ class DamagedDumpError(DumpError):
     def __init__(self, message: str, offset: int) -> None:
         super().__init__(message)
         self.offset = offset
+
+
+class CaptureError(PlaygroundError):
+    """A capture cannot be opened or read, or is not what it claims to be."""

@@ -27,8 +27,11 @@ COMMANDS = {
     "record": "run commands and record what they say to one another",
     "show": "what a dump holds: processes, connections, bytes",
     "check": "is a dump whole and complete?",
+    "import": "captures of tcpdump or Wireshark become a dump",
     "doctor": "can this machine run a playground, and if not, how to mend it",
 }
+MODULES = {"import": "import_"}
+"""Where a command's name is a word of Python."""
 
 
 class Commands(click.Group):
@@ -42,7 +45,9 @@ class Commands(click.Group):
             raise click.UsageError("cannot replay: not in this version yet")
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"netplayground.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(
+            f"netplayground.cli.{MODULES.get(cmd_name, cmd_name)}"
+        ).command
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -1,0 +1,171 @@
+"""The octets of a capture file: as they are, or what gzip or zstd has packed.
+
+`read_into` fills a buffer as far as there is anything. A packed file that was cut off gives what can be
+unpacked of it; that it was cut is said by `is_cut`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+from netplayground.errors import CaptureError
+
+_GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_PIECE = 1 << 16
+
+
+class Octets:
+    """A plain file; `position` is how much of it has been read, `size` its length (0: nobody knows)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.position = 0
+        self.is_cut = False
+        try:
+            self._fd = os.dup(sys.stdin.fileno()) if str(path) == "-" else os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise CaptureError(f"cannot read {path}: {error.strerror}") from error
+        status = os.fstat(self._fd)
+        self.size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+    def read_into(self, view: memoryview) -> int:
+        """Fill `view`, or as much of it as there is; give how much that was."""
+        done = 0
+        while done < len(view):
+            got = self._read_some(view[done:])
+            if not got:
+                break
+            done += got
+        return done
+
+    def _read_some(self, view: memoryview) -> int:
+        try:
+            got = os.readv(self._fd, [view])
+        except OSError as error:
+            raise CaptureError(f"cannot read {self.path}: {error.strerror}") from error
+        self.position += got
+        return got
+
+
+class _Begun(Octets):
+    """A file whose first octets were read already, to see what it is."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._head = b""
+
+    def peek(self, length: int) -> bytes:
+        """Give the first octets without taking them."""
+        head = bytearray(length)
+        self._head = bytes(head[: self.read_into(memoryview(head))])
+        return self._head
+
+    def _read_some(self, view: memoryview) -> int:
+        if self._head:
+            piece = self._head[: len(view)]
+            view[: len(piece)] = piece
+            self._head = self._head[len(piece) :]
+            return len(piece)
+        return super()._read_some(view)
+
+
+class _Gunzipped(_Begun):
+    """What is in a gzip file, in each of its members (RFC 1952, 2.2)."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._packed = b""
+        self._inflate = zlib.decompressobj(31)
+        self._began = False
+        self._buffer = bytearray(_PIECE)
+
+    def _read_some(self, view: memoryview) -> int:
+        while True:
+            if not self._packed:
+                got = super()._read_some(memoryview(self._buffer))
+                self._packed = bytes(self._buffer[:got])
+            if not self._packed:
+                self.is_cut = self._began
+                return 0
+            piece = self._inflate_some(len(view))
+            if piece:
+                view[: len(piece)] = piece
+                return len(piece)
+
+    def _inflate_some(self, most: int) -> bytes:
+        self._began = True
+        try:
+            piece = self._inflate.decompress(self._packed, most)
+        except zlib.error as error:
+            raise CaptureError(f"cannot read {self.path}: {error}") from error
+        self._packed = self._inflate.unconsumed_tail
+        if self._inflate.eof:
+            # Zeros may fill a member up to a tape's block: gzip ignores them too.
+            self._packed = self._inflate.unused_data.lstrip(b"\0")
+            self._inflate = zlib.decompressobj(31)
+            self._began = False
+        return piece
+
+
+class _Unzstd(_Begun):
+    """What is in a zstd file, in each of its frames."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        try:
+            import zstandard
+        except ImportError as error:
+            os.close(self._fd)
+            raise CaptureError(
+                f"cannot read {path}: it is packed with zstd, and the Python package zstandard is not "
+                "installed (pip install 'netplayground[capture]')"
+            ) from error
+        self._error: type[Exception] = zstandard.ZstdError
+        unpacker = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+        packed: Any = _Packed(self)
+        self._reader = unpacker.stream_reader(packed, read_size=_PIECE, read_across_frames=True)
+
+    def read_packed(self, length: int) -> bytes:
+        """Give octets as they are in the file."""
+        buffer = bytearray(length)
+        return bytes(buffer[: super()._read_some(memoryview(buffer))])
+
+    def _read_some(self, view: memoryview) -> int:
+        try:
+            return int(self._reader.readinto(view))
+        except self._error as error:
+            raise CaptureError(f"cannot read {self.path}: {error}") from error
+
+
+class _Packed:
+    """The file as what unpacks it wants to read it."""
+
+    def __init__(self, source: _Unzstd) -> None:
+        self._source = source
+
+    def read(self, length: int) -> bytes:
+        return self._source.read_packed(length)
+
+
+def open_octets(path: Path) -> Octets:
+    """Open a capture file, or stdin for `-`; it must be closed."""
+    plain = _Begun(path)
+    head = plain.peek(4)
+    kind = _Gunzipped if head.startswith(_GZIP) else _Unzstd if head == _ZSTD else None
+    if kind is None:
+        return plain
+    if str(path) == "-":
+        plain.close()
+        raise CaptureError("cannot read -: it is packed; unpack it on the way (gzip -dc, zstd -dc)")
+    plain.close()
+    return kind(path)

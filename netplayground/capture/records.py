@@ -1,0 +1,346 @@
+"""Captures as batches of packets: pcap (both byte orders, µs and ns) and pcapng (draft-ietf-opsawg-pcapng).
+
+A batch is a piece of the file in memory and where in it each packet's record begins; what a record says is
+read where it is needed, packet by packet or, with NumPy, for all of them at once. The next batch uses the
+same memory. A batch has one layout and one list of interfaces: where these change, a new one begins.
+
+A file that ends within a record is used as far as it goes: `cut` says how many octets were left over. A
+length that cannot be is damage: whoever reads on from there would read anything.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from netplayground.capture.octets import Octets, open_octets
+from netplayground.errors import CaptureError
+
+BATCH = 8 << 20
+"""What is in memory at once. Never more packet data than TCP may leave unacknowledged in a dump."""
+BLOCK_MOST = 16 << 20
+RECORD_MOST = 1 << 18
+"""libpcap's MAXIMUM_SNAPLEN: no program writes longer packets of a kind that holds IP."""
+TIME_MOST = (1 << 63) - 1
+
+_SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE, _PACKET = 0x0A0D0D0A, 1, 2, 3, 6
+_MAGIC = 0x1A2B3C4D
+_PCAP = {0xA1B2C3D4: 1_000_000, 0xA1B23C4D: 1_000_000_000}
+_PCAP_HEAD = 24
+_RECORD_HEAD = 16
+_BLOCK_LEAST = 12
+_PACKET_LEAST = 32
+_NAME, _RESOLUTION, _OFFSET = 2, 9, 14
+_SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """Where packets were captured: the kind of their first header, ticks a second, seconds added to each
+    time."""
+
+    link_type: int
+    ticks: int = 1_000_000
+    offset_s: int = 0
+    snap: int = 0
+
+    def time_ns(self, ticks: int) -> int:
+        """Give nanoseconds since the epoch; a time that cannot be becomes the nearest that can."""
+        whole, part = divmod(ticks, self.ticks)
+        return min(max(0, (whole + self.offset_s) * _SECOND + part * _SECOND // self.ticks), TIME_MOST)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a record looks like: byte order, and where in it the numbers and the packet are."""
+
+    order: str
+    is_block: bool
+    captured: int
+    data: int
+
+
+Packet = tuple[Interface, int, int, int, int]
+"""Interface, time in ns, where in the buffer the packet begins and ends, octets that were not captured."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Packets that are in memory: `heads` says where in `buffer` their records begin."""
+
+    path: Path
+    buffer: bytearray
+    heads: list[int]
+    layout: Layout
+    interfaces: tuple[Interface, ...]
+    base: int
+    """Where in the capture the buffer begins."""
+
+    def packets(self) -> Iterator[Packet]:
+        """Give the packets one by one."""
+        return self._of_blocks() if self.layout.is_block else self._of_records()
+
+    def damaged(self, head: int, what: str) -> CaptureError:
+        """Give the error that the record at `head` is."""
+        return damaged(self.path, self.base + head, what)
+
+    def _of_records(self) -> Iterator[Packet]:
+        (interface,) = self.interfaces
+        read = struct.Struct(self.layout.order + "IIII").unpack_from
+        buffer, ticks, times = self.buffer, interface.ticks, _SECOND // interface.ticks
+        for head in self.heads:
+            seconds, fraction, captured, length = read(buffer, head)
+            if fraction < ticks:
+                time_ns = seconds * _SECOND + fraction * times
+            else:
+                time_ns = interface.time_ns(seconds * ticks + fraction)
+            begin = head + _RECORD_HEAD
+            yield interface, time_ns, begin, begin + captured, max(0, length - captured)
+
+    def _of_blocks(self) -> Iterator[Packet]:
+        order, buffer, interfaces = self.layout.order, self.buffer, self.interfaces
+        read = struct.Struct(order + "IIIIIII").unpack_from
+        last = struct.Struct(order + "I").unpack_from
+        for head in self.heads:
+            kind, size, which, high, low, captured, length = read(buffer, head)
+            if kind == _OLD_PACKET:
+                which = which >> 16 if order == ">" else which & 0xFFFF
+            if last(buffer, head + size - 4)[0] != size:
+                raise self.damaged(head, "a block that ends with another length than it begins with")
+            if captured > size - _PACKET_LEAST:
+                raise self.damaged(head, f"a packet of {captured} octets in a block of {size}")
+            if which >= len(interfaces):
+                raise self.damaged(head, f"a packet of interface {which} of {len(interfaces)}")
+            interface = interfaces[which]
+            begin = head + 28
+            time_ns = interface.time_ns(high << 32 | low)
+            yield interface, time_ns, begin, begin + captured, max(0, length - captured)
+
+
+def damaged(path: Path, offset: int, what: str) -> CaptureError:
+    """Give the error that says where a capture is not one any more."""
+    return CaptureError(f"cannot read {path}: {what}, at byte {offset}")
+
+
+class Records:
+    """One capture that is being read; it must be closed."""
+
+    def __init__(self, path: Path, batch: int = BATCH) -> None:
+        self.path = path
+        self.cut = 0
+        self._octets: Octets = open_octets(path)
+        self._buffer = bytearray(batch)
+        self._base = self._at = self._end = 0
+        self._is_over = False
+        self._order = "<"
+        self._interfaces: list[Interface] = []
+
+    def close(self) -> None:
+        """Close the file."""
+        self._octets.close()
+
+    @property
+    def position(self) -> int:
+        """How much of the file has been read."""
+        return self._octets.position
+
+    @property
+    def size(self) -> int:
+        """How long the file is, 0 where nobody knows."""
+        return self._octets.size
+
+    def batches(self) -> Iterator[Batch]:
+        """Give the packets of the file, batch by batch; each is good until the next."""
+        if not self._has(4):
+            raise CaptureError(f"cannot read {self.path}: {self._short()}")
+        magic = bytes(self._buffer[:4])
+        for order in "<>":
+            number = struct.unpack(order + "I", magic)[0]
+            if number in _PCAP:
+                yield from self._pcap(order, _PCAP[number])
+                return
+            if number == _SECTION:
+                yield from self._pcapng()
+                return
+        raise CaptureError(f"cannot read {self.path}: neither a pcap nor a pcapng file")
+
+    def _short(self) -> str:
+        return "the file is empty" if not self._end else f"cut off at byte {self._end}, nothing whole is left"
+
+    def _has(self, length: int) -> bool:
+        """Make sure that so many octets are there from where we stand; False at the end of the file."""
+        if self._end - self._at >= length:
+            return True
+        if self._is_over:
+            return False
+        rest = self._end - self._at
+        # Exported to NumPy, the old buffer cannot grow: it lives as long as somebody looks at it.
+        buffer = self._buffer if length <= len(self._buffer) else bytearray(length)
+        buffer[:rest] = self._buffer[self._at : self._end]
+        self._buffer = buffer
+        self._base += self._at
+        got = self._octets.read_into(memoryview(buffer)[rest:])
+        self._is_over = rest + got < len(buffer)
+        self._at, self._end = 0, rest + got
+        return self._end >= length
+
+    def _finish(self) -> None:
+        """The file is over: what is left is less than a record."""
+        self.cut = self._end - self._at
+        if self._octets.is_cut:
+            self.cut = max(1, self.cut)
+
+    # -- pcap --------------------------------------------------------------------------------------
+
+    def _pcap(self, order: str, ticks: int) -> Iterator[Batch]:
+        if not self._has(_PCAP_HEAD):
+            raise CaptureError(f"cannot read {self.path}: {self._short()}")
+        snap, network = struct.unpack_from(order + "II", self._buffer, 16)
+        # The upper half says things of the link's checksum (draft-ietf-opsawg-pcap, 4).
+        interfaces = (Interface(network & 0xFFFF, ticks, 0, snap),)
+        layout = Layout(order, False, 8, _RECORD_HEAD)
+        self._at += _PCAP_HEAD
+        while self._has(_RECORD_HEAD):
+            heads = self._scan_records(order, max(RECORD_MOST, min(snap, BLOCK_MOST)))
+            if heads:
+                yield Batch(self.path, self._buffer, heads, layout, interfaces, self._base)
+            elif not self._has(self._record_length(order)):
+                break
+        self._finish()
+
+    def _record_length(self, order: str) -> int:
+        length: int = struct.unpack_from(order + "I", self._buffer, self._at + 8)[0]
+        return _RECORD_HEAD + length
+
+    def _scan_records(self, order: str, most: int) -> list[int]:
+        """Step from record to record as far as they are whole."""
+        heads: list[int] = []
+        note, buffer = heads.append, self._buffer
+        read = struct.Struct(order + "I").unpack_from
+        at, last = self._at, self._end - _RECORD_HEAD
+        while at <= last:
+            after = at + _RECORD_HEAD + read(buffer, at + 8)[0]
+            if after > self._end or after - at > most:
+                if after - at - _RECORD_HEAD > most:
+                    if heads:
+                        break
+                    what = f"a record of {after - at - _RECORD_HEAD} octets"
+                    raise damaged(self.path, self._base + at, what)
+                if after > self._end:
+                    break
+            note(at)
+            at = after
+        self._at = at
+        return heads
+
+    # -- pcapng ------------------------------------------------------------------------------------
+
+    def _pcapng(self) -> Iterator[Batch]:
+        while self._has(_BLOCK_LEAST):
+            heads = self._scan_blocks()
+            if heads:
+                interfaces = tuple(self._interfaces)
+                layout = Layout(self._order, True, 20, 28)
+                yield Batch(self.path, self._buffer, heads, layout, interfaces, self._base)
+                continue
+            kind, length = self._head()
+            if not self._has(length):
+                break
+            if kind in (_PACKET, _OLD_PACKET) and length >= _PACKET_LEAST:
+                continue
+            if kind == _SIMPLE:
+                yield self._simple(length)
+            self._take(kind, length)
+        self._finish()
+
+    def _head(self) -> tuple[int, int]:
+        """Read kind and length of the block where we stand; a section header says how to read it."""
+        if self._buffer[self._at : self._at + 4] == b"\n\r\r\n":
+            magic = self._buffer[self._at + 8 : self._at + 12]
+            if magic not in (_MAGIC.to_bytes(4, "little"), _MAGIC.to_bytes(4, "big")):
+                raise self._damaged("a section header that is none")
+            self._order = "<" if magic[0] == _MAGIC & 0xFF else ">"
+        kind, length = struct.unpack_from(self._order + "II", self._buffer, self._at)
+        if length < _BLOCK_LEAST or length % 4 or length > BLOCK_MOST:
+            raise self._damaged(f"a block of {length} octets")
+        return kind, length
+
+    def _damaged(self, what: str) -> CaptureError:
+        return damaged(self.path, self._base + self._at, what)
+
+    def _scan_blocks(self) -> list[int]:
+        """Step from packet block to packet block as far as they are whole; stop at any other."""
+        heads: list[int] = []
+        note, buffer, end = heads.append, self._buffer, self._end
+        read = struct.Struct(self._order + "II").unpack_from
+        at = self._at
+        while at + _PACKET_LEAST <= end:
+            kind, length = read(buffer, at)
+            if kind != _PACKET and kind != _OLD_PACKET:
+                break
+            if length < _PACKET_LEAST or length & 3 or at + length > end:
+                break
+            note(at)
+            at += length
+        self._at = at
+        return heads
+
+    def _take(self, kind: int, length: int) -> None:
+        """Take a block that is no packet of the usual kind."""
+        block = bytes(self._buffer[self._at : self._at + length])
+        if int.from_bytes(block[-4:], "little" if self._order == "<" else "big") != length:
+            raise self._damaged("a block that ends with another length than it begins with")
+        if kind == _SECTION:
+            self._take_section(block)
+        elif kind == _INTERFACE:
+            self._interfaces.append(self._interface(block))
+        elif kind in (_PACKET, _OLD_PACKET):
+            raise self._damaged(f"a packet block of {length} octets")
+        self._at += length
+
+    def _take_section(self, block: bytes) -> None:
+        if len(block) < 28:
+            raise self._damaged("a section header that is none")
+        major = struct.unpack_from(self._order + "H", block, 12)[0]
+        if major != 1:
+            raise self._damaged(f"pcapng of version {major}")
+        self._interfaces.clear()
+
+    def _interface(self, block: bytes) -> Interface:
+        if len(block) < 20:
+            raise self._damaged("an interface block that is too short")
+        link_type, _reserved, snap = struct.unpack_from(self._order + "HHI", block, 8)
+        ticks, offset = 1_000_000, 0
+        at, end = 16, len(block) - 4
+        while at + 4 <= end:
+            code, length = struct.unpack_from(self._order + "HH", block, at)
+            value = block[at + 4 : min(at + 4 + length, end)]
+            if code == 0:
+                break
+            if code == _RESOLUTION and len(value) == 1:
+                ticks = 2 ** (value[0] & 0x7F) if value[0] & 0x80 else 10 ** value[0]
+            elif code == _OFFSET and len(value) == 8:
+                offset = struct.unpack(self._order + "q", value)[0]
+            at += 4 + (length + 3 & ~3)
+        if ticks > 1 << 63:
+            raise self._damaged(f"an interface with {ticks} ticks a second")
+        return Interface(link_type, ticks, offset, snap)
+
+    def _simple(self, length: int) -> Batch:
+        """Give a simple packet block, which has neither interface nor time, as a batch of its own.
+
+        It is written anew as a packet block: of the first interface, at the last time that was seen.
+        """
+        if not self._interfaces or length < 16:
+            raise self._damaged("a simple packet without an interface")
+        original = struct.unpack_from(self._order + "I", self._buffer, self._at + 8)[0]
+        snap = self._interfaces[0].snap or original
+        captured = min(original, snap, length - 16)
+        data = bytes(self._buffer[self._at + 12 : self._at + 12 + captured])
+        size = _PACKET_LEAST + (captured + 3 & ~3)
+        block = bytearray(struct.pack(self._order + "7I", _PACKET, size, 0, 0, 0, captured, original))
+        block += data + bytes(-captured % 4) + struct.pack(self._order + "I", size)
+        layout = Layout(self._order, True, 20, 28)
+        return Batch(self.path, block, [0], layout, tuple(self._interfaces), self._base + self._at)

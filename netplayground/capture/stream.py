@@ -1,0 +1,247 @@
+"""One direction of a connection: segments in, in whatever order, bytes in their order out.
+
+Sequence numbers are counted on past 2**32 here (`place` does it), so that they compare as integers. Between
+`next`, up to which everything has been delivered, and the pieces that wait there is a gap. Pieces never
+overlap: where a segment brings bytes that wait already, the policy says which are kept, and how many differed
+is counted. Bytes that were delivered are delivered: what comes again for them is compared, never taken
+(RFC 9293, 3.10.7.4: a segment is trimmed to what is new).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from enum import Enum
+from operator import ne
+
+SEQUENCES = 1 << 32
+_HALF = SEQUENCES >> 1
+AHEAD_MOST = 1 << 26
+"""A segment further ahead than this of all that is known belongs to another connection of the same ports.
+Linux has windows of up to 32 MiB where nobody has asked for more."""
+PIECE_COST = 128
+"""What a waiting piece takes beside its bytes."""
+
+
+class Overlap(Enum):
+    """Which bytes count where two segments that both wait disagree."""
+
+    FIRST_WINS = "first"
+    LAST_WINS = "last"
+
+
+class Stream:
+    """One direction; the counts are of the sender's segments and bytes."""
+
+    __slots__ = (
+        "acked",
+        "bytes",
+        "differing",
+        "fin",
+        "first",
+        "gap_packets",
+        "gap_since",
+        "held",
+        "holes",
+        "lowest",
+        "missing",
+        "next",
+        "overlapping",
+        "pieces",
+        "queued",
+        "segments",
+        "starts",
+        "strays",
+    )
+
+    def __init__(self) -> None:
+        self.next = -1
+        """The first byte that has not been delivered, -1 while nobody knows where the stream begins."""
+        self.first = -1
+        """Where it began; what comes before that is of another connection."""
+        self.lowest = -1
+        self.fin = -1
+        self.acked = -1
+        self.starts: list[int] = []
+        self.pieces: list[bytes] = []
+        self.holes: list[tuple[int, int]] = []
+        """Octets that crossed the wire and were not captured (a snap length): never to be waited for."""
+        self.held = 0
+        self.gap_since = -1
+        self.gap_packets = 0
+        self.segments = self.bytes = self.queued = self.overlapping = self.differing = 0
+        self.missing = self.strays = 0
+
+    def place(self, sequence: int) -> int:
+        """Give a sequence number of the wire its place on the uncut line, next to what is known."""
+        near = self.next if self.next >= 0 else self.lowest
+        if near < 0:
+            return sequence + SEQUENCES
+        return near + ((sequence - near + _HALF) & 0xFFFFFFFF) - _HALF
+
+    def begin(self, at: int) -> None:
+        """Now it is known where the stream begins; what waits before that was of another connection."""
+        self.next = self.first = at
+        if self.fin < at:
+            self.fin = -1
+        while self.starts and self.starts[0] < at:
+            begin, piece = self.starts.pop(0), self.pieces.pop(0)
+            self.held -= len(piece) + PIECE_COST
+            if begin + len(piece) > at:
+                self.starts.insert(0, at)
+                self.pieces.insert(0, piece[at - begin :])
+                self.held += begin + len(piece) - at + PIECE_COST
+
+    def accepts(self, begin: int, end: int) -> bool:
+        """Say whether a segment can be of this stream (RFC 9293, 3.4)."""
+        if self.next < 0:
+            return self.lowest < 0 or abs(begin - self.lowest) <= AHEAD_MOST
+        if begin + 1 < self.first:
+            return False
+        return end <= max(self.next, self.acked) + AHEAD_MOST
+
+    def finish(self, at: int) -> None:
+        """Nothing is said from here on (RFC 9293, 3.6): what waits beyond is of nobody."""
+        if at < self.next:
+            self.strays += 1
+            return
+        self.fin = at
+        while self.starts and self.starts[-1] + len(self.pieces[-1]) > at:
+            begin, piece = self.starts.pop(), self.pieces.pop()
+            self.held -= len(piece) + PIECE_COST
+            self.strays += 1
+            if begin < at:
+                self.insert(begin, piece[: at - begin], Overlap.FIRST_WINS)
+
+    def acknowledge(self, number: int) -> None:
+        """The receiver has acknowledged up to `number`, as it stands on the wire."""
+        if self.next < 0:
+            return
+        at = self.place(number)
+        if self.acked < at <= max(self.next, self.acked) + AHEAD_MOST:
+            self.acked = at
+
+    def insert(self, begin: int, data: bytes, policy: Overlap) -> int:
+        """Let a segment's bytes wait; give how many of those that waited there already were others."""
+        end = begin + len(data)
+        starts, pieces = self.starts, self.pieces
+        low = bisect_right(starts, begin)
+        if low and starts[low - 1] + len(pieces[low - 1]) > begin:
+            low -= 1
+        high = low
+        while high < len(starts) and starts[high] < end:
+            high += 1
+        self.queued += 1
+        if low == high:
+            starts.insert(low, begin)
+            pieces.insert(low, data)
+            self.held += len(data) + PIECE_COST
+            return 0
+        there = list(zip(starts[low:high], pieces[low:high], strict=True))
+        differing = self._compare(there, begin, data)
+        join = _keep_first if policy is Overlap.FIRST_WINS else _keep_last
+        merged = join(there, begin, data)
+        starts[low:high] = [at for at, _ in merged]
+        pieces[low:high] = [piece for _, piece in merged]
+        self.held += _cost(merged) - _cost(there)
+        return differing
+
+    def _compare(self, there: list[tuple[int, bytes]], begin: int, data: bytes) -> int:
+        differing = 0
+        for at, piece in there:
+            low, high = max(at, begin), min(at + len(piece), begin + len(data))
+            self.overlapping += high - low
+            differing += count_differing(piece[low - at : high - at], data[low - begin : high - begin])
+        self.differing += differing
+        return differing
+
+    def take_next(self) -> bytes | None:
+        """Take the piece that is next in order, None if that has not come."""
+        if not self.starts or self.starts[0] != self.next:
+            return None
+        del self.starts[0]
+        piece = self.pieces.pop(0)
+        self.held -= len(piece) + PIECE_COST
+        self.next += len(piece)
+        self.gap_since = -1
+        return piece
+
+    def hole(self, begin: int, end: int) -> None:
+        """Note that these octets will never be seen."""
+        self.holes.append((begin, end))
+        self.holes.sort()
+        self.held += PIECE_COST
+
+    def take_hole(self) -> int:
+        """If what is next was not captured, step over it; give how much that was."""
+        while self.holes and self.holes[0][1] <= self.next:
+            del self.holes[0]
+            self.held -= PIECE_COST
+        if not self.holes or self.holes[0][0] > self.next:
+            return 0
+        end = self.holes[0][1]
+        if self.starts:
+            end = min(end, self.starts[0])
+        length = end - self.next
+        self.next = end
+        self.missing += length
+        return length
+
+    @property
+    def waiting(self) -> int:
+        """Say where the first of what waits, or of what was not captured, begins; -1 if there is none."""
+        begin = self.starts[0] if self.starts else -1
+        if self.holes and (begin < 0 or self.holes[0][0] < begin):
+            begin = self.holes[0][0]
+        return begin
+
+    def skip(self, to: int) -> int:
+        """Give up what is missing before `to`; give how much that was."""
+        length = to - self.next
+        self.next = to
+        self.missing += length
+        self.gap_since = -1
+        return length
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        self.starts.clear()
+        self.pieces.clear()
+        self.holes.clear()
+        self.held = 0
+
+
+def count_differing(one: bytes, other: bytes) -> int:
+    """Count the places at which two pieces of one length differ."""
+    return 0 if one == other else sum(map(ne, one, other))
+
+
+def _cost(pieces: list[tuple[int, bytes]]) -> int:
+    return sum(len(piece) + PIECE_COST for _, piece in pieces)
+
+
+def _keep_first(there: list[tuple[int, bytes]], begin: int, data: bytes) -> list[tuple[int, bytes]]:
+    """Fill the new bytes into what is missing between those that are there."""
+    merged: list[tuple[int, bytes]] = []
+    at, end = begin, begin + len(data)
+    for start, piece in there:
+        if at < start:
+            merged.append((at, data[at - begin : start - begin]))
+        merged.append((start, piece))
+        at = max(at, start + len(piece))
+    if at < end:
+        merged.append((at, data[at - begin :]))
+    return merged
+
+
+def _keep_last(there: list[tuple[int, bytes]], begin: int, data: bytes) -> list[tuple[int, bytes]]:
+    """Keep of what is there only what the new bytes do not cover."""
+    merged: list[tuple[int, bytes]] = []
+    end = begin + len(data)
+    start, piece = there[0]
+    if start < begin:
+        merged.append((start, piece[: begin - start]))
+    merged.append((begin, data))
+    start, piece = there[-1]
+    if start + len(piece) > end:
+        merged.append((end, piece[end - start :]))
+    return merged

@@ -1,0 +1,191 @@
+"""Capture files of every kind: the same packets come out of each."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from capture.frames import (
+    ETHERNET,
+    RAW,
+    START_NS,
+    Frame,
+    Talk,
+    block,
+    enhanced,
+    interface,
+    pcap,
+    pcapng,
+    section,
+    write,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netplayground.capture.records import Records
+from netplayground.errors import CaptureError
+
+FRAMES = Talk().open().say(0, b"question" * 40).close().frames
+Read = list[tuple[int, int, bytes]]
+
+
+def read(path: Path, batch: int = 1 << 16) -> Read:
+    """Give link type, time and octets of each packet."""
+    records = Records(path, batch)
+    try:
+        return [
+            (each.link_type, time_ns, bytes(batch_.buffer[begin:end]))
+            for batch_ in records.batches()
+            for each, time_ns, begin, end, _missing in batch_.packets()
+        ]
+    finally:
+        records.close()
+
+
+def expected(link_type: int = RAW, unit: int = 1) -> Read:
+    return [(link_type, frame.time_ns // unit * unit, frame.packet) for frame in FRAMES]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("nanoseconds", [True, False])
+@pytest.mark.parametrize("batch", [64, 1000, 1 << 16])
+def test_pcap(tmp_path: Path, order: str, nanoseconds: bool, batch: int) -> None:
+    path = write(tmp_path / "c", pcap(FRAMES, order, nanoseconds))
+    assert read(path, batch) == expected(unit=1 if nanoseconds else 1000)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("batch", [64, 1000, 1 << 16])
+def test_pcapng(tmp_path: Path, order: str, batch: int) -> None:
+    assert read(write(tmp_path / "c", pcapng(FRAMES, order)), batch) == expected()
+
+
+def test_sections_of_both_byte_orders_and_interfaces_of_several_kinds(tmp_path: Path) -> None:
+    packet = FRAMES[0].packet
+    data = (
+        section("<")
+        + interface("<", RAW, None)
+        + interface("<", ETHERNET, 0x80 | 10, offset=1000)
+        + enhanced(packet, 5_000_000, "<", 0)
+        + enhanced(packet, 3 << 9, "<", 1)
+        + section(">")
+        + interface(">", ETHERNET, 9)
+        + enhanced(packet, START_NS, ">", 0)
+    )
+    second = 1_000_000_000
+    times = [(RAW, 5 * second), (ETHERNET, 1000 * second + 3 * second // 2), (ETHERNET, START_NS)]
+    assert read(write(tmp_path / "c", data)) == [(*each, packet) for each in times]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_other_blocks_are_stepped_over_and_old_and_simple_packets_read(tmp_path: Path, order: str) -> None:
+    packet = FRAMES[0].packet
+    length = len(packet)
+    time = START_NS >> 32, START_NS & 0xFFFFFFFF
+    old = struct.pack(order + "HHIIII", 0, 7, *time, length, length) + packet
+    simple = struct.pack(order + "I", length) + packet
+    data = (
+        section(order)
+        + block(order, 4, bytes(8))
+        + interface(order)
+        + block(order, 2, old)
+        + block(order, 0x0BAD, b"custom: whose is it?")
+        + block(order, 3, simple)
+        + block(order, 5, bytes(12))
+        + enhanced(packet, START_NS, order)
+        + block(order, 10, bytes(100_000))
+    )
+    assert read(write(tmp_path / "c", data)) == [
+        (RAW, START_NS, packet),
+        (RAW, 0, packet),
+        (RAW, START_NS, packet),
+    ]
+
+
+def packed_with_zstd(data: bytes) -> bytes:
+    zstandard = pytest.importorskip("zstandard")
+    compress: Callable[[bytes], bytes] = zstandard.ZstdCompressor().compress
+    return compress(data[:300]) + compress(data[300:])
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [gzip.compress, lambda data: gzip.compress(data[:99]) + gzip.compress(data[99:]), packed_with_zstd],
+)
+def test_packed_captures(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    assert read(write(tmp_path / "c", pack(pcap(FRAMES)))) == expected()
+
+
+@pytest.mark.parametrize("form", [pcap, pcapng])
+@given(share=st.floats(0, 1))
+def test_a_truncated_tail_is_used_as_far_as_it_goes(
+    tmp_path_factory: pytest.TempPathFactory, form: Callable[..., bytes], share: float
+) -> None:
+    data = form(FRAMES)
+    path = write(tmp_path_factory.mktemp("cut") / "c", data[: int(len(data) * share)])
+    try:
+        packets = read(path)
+    except CaptureError as error:
+        assert "empty" in str(error) or "cut off" in str(error)
+        return
+    assert packets == expected()[: len(packets)]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, packed_with_zstd])
+def test_a_truncated_packed_capture_is_used_as_far_as_it_goes(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    frames = [Frame(bytes([0x45]) + zlib.compress(bytes([at]) * 999), START_NS + at) for at in range(200)]
+    data = pack(pcap(frames))
+    records = Records(write(tmp_path / "c", data[:-30]))
+    count = sum(len(batch.heads) for batch in records.batches())
+    records.close()
+    assert 0 < count <= 200
+    assert records.cut or count == 200
+
+
+def test_how_much_of_a_cut_record_is_left_over_is_known(tmp_path: Path) -> None:
+    records = Records(write(tmp_path / "c", pcap(FRAMES)[:-3]))
+    assert sum(len(batch.heads) for batch in records.batches()) == len(FRAMES) - 1
+    assert records.cut == 16 + len(FRAMES[-1].packet) - 3
+    records.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"\xa1\xb2", "cut off at byte 2"),
+        (b"GIF89a", "neither a pcap nor a pcapng file"),
+        (pcap(FRAMES)[:24] + struct.pack("<IIII", 0, 0, 1 << 30, 1 << 30), "a record of 1073741824 octets"),
+        (section() + struct.pack("<II", 6, 13) + bytes(32), "a block of 13 octets, at byte 28"),
+        (section() + struct.pack("<II", 6, 0) + bytes(32), "a block of 0 octets"),
+        (section() + enhanced(b"abcd", 0), "a packet of interface 0 of 0"),
+        (section() + interface() + block("<", 6, bytes(12) + b"\xff\0\0\0" * 2), "a packet of 255 octets"),
+        (section()[:8] + bytes(20), "a section header that is none, at byte 0"),
+        (b"\x1f\x8b\x08\x00garbage which is no deflate", "Error -3"),
+    ],
+)
+def test_what_is_no_capture_is_one_clear_error(tmp_path: Path, data: bytes, message: str) -> None:
+    with pytest.raises(CaptureError, match=f"cannot read .*{message}"):
+        read(write(tmp_path / "c", data))
+
+
+@given(st.data())
+def test_a_mutated_capture_gives_packets_or_the_one_error(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    whole = bytearray(data.draw(st.sampled_from([pcap(FRAMES), pcapng(FRAMES), pcapng(FRAMES, ">")])))
+    for _ in range(data.draw(st.integers(1, 5))):
+        at = data.draw(st.integers(0, len(whole) - 1))
+        whole[at] = data.draw(st.integers(0, 255))
+    path = write(tmp_path_factory.mktemp("mutated") / "c", bytes(whole))
+    try:
+        packets = read(path)
+    except CaptureError:
+        return
+    assert sum(len(packet) for _, _, packet in packets) <= len(whole)
