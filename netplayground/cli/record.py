@@ -74,7 +74,7 @@ def command(invocation: Invocation, /, commands: tuple[str, ...], nolog: bool, *
     if nolog:
         wanted = replace(wanted, verbosity=0)
     plan = plan_record(wanted, commands, _caller())
-    from netplayground.session.run import record  # heavy: the sandbox and all that moves traffic
+    from netplayground.session.record import record  # heavy: the sandbox and all that moves traffic
 
     summary = record(plan, tell)
     for line in summary_lines(summary):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ENDED_FACT = "process-ended"  # the kind of the dump's fact that holds `emit_ending`
+ENDING_FACT = "ending"  # plg begins to end the run
 
 SUCCESS = 0
 DIVERGED = 3

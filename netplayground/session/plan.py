@@ -82,6 +82,11 @@ class PlannedProcess:
     address4: IPv4Address
     address6: IPv6Address
 
+    @property
+    def is_live(self) -> bool:
+        """Whether it runs, and is not played from a dump."""
+        return self.command != CANNED
+
 
 @dataclass(frozen=True, slots=True)
 class ReadyRule:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from select import EPOLLIN
 
-from netplayground.dump.writer import DumpWriter
 from netplayground.sandbox.process import CommandFailed, Gone, ProcessExited, SandboxedProcess
 from netplayground.session.outcome import ENDED_FACT, ProcessOutcome, emit_ending
 from netplayground.session.plan import Plan, PlannedProcess, ReadyRule
@@ -36,6 +35,10 @@ class RunningProcess:
         self.is_gone = False
 
 
+def _nothing(_process: RunningProcess) -> None:
+    """Whoever wants to hear of it, sets something else."""
+
+
 class Processes:
     """Starts processes when their time has come; says when one has ended and when nothing is left of any."""
 
@@ -44,15 +47,18 @@ class Processes:
         plan: Plan,
         sandboxed: Sequence[SandboxedProcess],
         loop: Loop,
-        writer: DumpWriter,
+        tell: Callable[..., None],
         on_ended: Callable[[RunningProcess], None],
         on_all_gone: Callable[[], None],
     ) -> None:
-        self.all = [RunningProcess(*pair) for pair in zip(plan.processes, sandboxed, strict=True)]
+        """`tell(kind, **fields)` takes what no packet tells."""
+        live = [process for process in plan.processes if process.is_live]
+        self.all = [RunningProcess(*pair) for pair in zip(live, sandboxed, strict=True)]
         self._plan = plan
         self._loop = loop
-        self._writer = writer
+        self._tell = tell
         self._on_ended = on_ended
+        self.on_started = self.on_gone = _nothing
         self._on_all_gone = on_all_gone
         self._is_ending = False
         self._ready: set[ReadyRule] = set()
@@ -96,16 +102,18 @@ class Processes:
         """End them all: the kill signal, the grace, SIGKILL; at once for those that never started."""
         self._is_ending = True
         for process in self.all:
-            if process.is_gone:
-                continue
-            if not process.started:
-                process.sandboxed.kill()
-            elif not process.has_ended:
-                process.outcome = replace(process.outcome, ended_by_plg=True)
-                self._writer.fact(
-                    "process-signalled", process=process.planned.name, signal=self._plan.kill_signal
-                )
-                process.sandboxed.finish()
+            self.finish_one(process)
+
+    def finish_one(self, process: RunningProcess) -> None:
+        """End one of them."""
+        if process.is_gone:
+            return
+        if not process.started:
+            process.sandboxed.kill()
+        elif not process.has_ended:
+            process.outcome = replace(process.outcome, ended_by_plg=True)
+            self._tell("process-signalled", process=process.planned.name, signal=self._plan.kill_signal)
+            process.sandboxed.finish()
 
     def kill(self) -> None:
         """SIGKILL to whatever is left."""
@@ -115,8 +123,9 @@ class Processes:
     def _start(self, process: RunningProcess) -> None:
         process.started = True
         process.outcome = replace(process.outcome, started_ns=time.monotonic_ns())
-        self._writer.fact("process-started", process=process.planned.name)
+        self._tell("process-started", process=process.planned.name)
         process.sandboxed.start()
+        self.on_started(process)
 
     def _look_whether_ready(self, rule: ReadyRule) -> None:
         server = next(process for process in self.all if process.planned.name == rule.name)
@@ -124,7 +133,7 @@ class Processes:
             ports = {port for _, port in server.sandboxed.listening()}
             if ports if rule.port is None else rule.port in ports:
                 self._ready.add(rule)
-                self._writer.fact("process-ready", process=rule.name, ports=sorted(ports))
+                self._tell("process-ready", process=rule.name, ports=sorted(ports))
 
     def _reader(self, process: RunningProcess) -> Callable[[int], None]:
         def read(_events: int) -> None:
@@ -142,7 +151,7 @@ class Processes:
     def _end(self, process: RunningProcess, outcome: ProcessOutcome) -> None:
         process.has_ended = True
         process.outcome = replace(outcome, ended_ns=time.monotonic_ns())
-        self._writer.fact(ENDED_FACT, **emit_ending(process.outcome))
+        self._tell(ENDED_FACT, **emit_ending(process.outcome))
         self._on_ended(process)
 
     def _mark_gone(self, process: RunningProcess) -> None:
@@ -151,5 +160,6 @@ class Processes:
         if process.started and not process.has_ended:
             # Its PID 1 was killed before it could tell: by plg at the end of the grace, or from outside.
             self._end(process, replace(process.outcome, signal=9))
+        self.on_gone(process)
         if self.all_gone:
             self._on_all_gone()

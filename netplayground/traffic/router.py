@@ -1,7 +1,7 @@
 """The router: reads packets from every TUN device and decides where each goes.
 
 TCP of a process goes into the proxy namespace, where connections are taken apart; TCP out of it goes to the
-process that has the destination address; both pass the connector while they belong to a connection that is
+process that has the destination address; both pass the interceptor while they belong to a connection that is
 not one yet. Everything else is a datagram (see `datagrams`): what of it comes in one turn of a device is told
 together at the turn's end, or before anything of another kind is. A packet may come only from an address of
 its sender.
@@ -20,9 +20,10 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Network, ip_address
 from select import EPOLLIN
+from typing import Protocol
 
 from netplayground.packet import MalformedPacket, ip, tcp, virtio
-from netplayground.traffic.connect import Connector
+from netplayground.traffic.connect import Key
 from netplayground.traffic.datagrams import DatagramListener, Datagrams, describe
 from netplayground.traffic.link import Link
 from netplayground.traffic.loop import Loop
@@ -43,6 +44,29 @@ _SYN_FIN = tcp.SYN | tcp.FIN
 _UNSPECIFIED_V6 = bytes(16)
 
 
+class Interceptor(Protocol):
+    """Who takes connections apart: a recording's connector, a replay's answerer."""
+
+    refused_for_room: int
+
+    @property
+    def attempts(self) -> Mapping[Key, object]:
+        """The connections that are not one yet."""
+
+    @property
+    def open_count(self) -> int:
+        """Connections that are open or under way."""
+
+    def on_packet_of_process(self, link: Link, key: Key, flags: int, frame: memoryview) -> None:
+        """Every SYN of a process, and every packet of TCP while there are attempts."""
+
+    def on_packet_of_proxy(self, link: Link, key: Key, flags: int, frame: memoryview) -> None:
+        """Every packet of TCP that the proxy has for a process while there are attempts."""
+
+    def close(self) -> None:
+        """The run is over."""
+
+
 class Router:
     """Moves packets between the processes' TUN devices and that of the proxy namespace."""
 
@@ -51,7 +75,7 @@ class Router:
         loop: Loop,
         links: Sequence[Link],
         proxy: Link,
-        connector: Connector,
+        interceptor: Interceptor,
         subnet: IPv4Network,
         listener: DatagramListener,
         trace: Callable[[str], None] | None = None,
@@ -59,7 +83,7 @@ class Router:
         self._loop = loop
         self._by_address = links_by_address(links)
         self._proxy = proxy
-        self._connector = connector
+        self._interceptor = interceptor
         self._datagrams = Datagrams(links, self._by_address, subnet, listener)
         self._flush = listener.flush
         self._trace = trace
@@ -72,8 +96,8 @@ class Router:
     def _reader_of_process(self, link: Link) -> Callable[[int], None]:
         # A closure: what the path of a packet needs are local names, not attributes.
         fd, buffer, buffers, view = link.fd, self._buffer, [self._buffer], memoryview(self._buffer)
-        proxy, addresses, connector = self._proxy, link.addresses, self._connector
-        attempts, pass_on, readv = connector.attempts, proxy.write, os.readv
+        proxy, addresses, interceptor = self._proxy, link.addresses, self._interceptor
+        attempts, pass_on, readv = interceptor.attempts, proxy.write, os.readv
         unpack_v4, unpack_v6 = _FAST_V4.unpack_from, _FAST_V6.unpack_from
         from_process, is_traced = self._from_process, self._trace is not None
         take_datagram, flush = self._datagrams.fast_way(link, buffer), self._flush
@@ -102,7 +126,7 @@ class Router:
                     has_told = True
                 elif attempts:
                     flush()
-                    connector.on_packet_of_process(link, (source, target, source_port, port), flags, frame)
+                    interceptor.on_packet_of_process(link, (source, target, source_port, port), flags, frame)
                 else:
                     pass_on(frame)
             if has_told:
@@ -112,9 +136,9 @@ class Router:
 
     def _reader_of_proxy(self) -> Callable[[int], None]:
         fd, buffer, buffers, view = self._proxy.fd, self._buffer, [self._buffer], memoryview(self._buffer)
-        by_address, connector = self._by_address, self._connector
+        by_address, interceptor = self._by_address, self._interceptor
         attempts, readv, unpack_v4, unpack_v6 = (
-            connector.attempts,
+            interceptor.attempts,
             os.readv,
             _FAST_V4.unpack_from,
             _FAST_V6.unpack_from,
@@ -137,7 +161,7 @@ class Router:
                 if link is None or protocol != ip.TCP or is_traced:
                     from_proxy(frame)
                 elif attempts:
-                    connector.on_packet_of_proxy(link, (source, target, source_port, port), flags, frame)
+                    interceptor.on_packet_of_proxy(link, (source, target, source_port, port), flags, frame)
                 else:
                     link.write(frame)
 
@@ -175,7 +199,7 @@ class Router:
         if not segment.source_port or segment.flags & _SYN_FIN == _SYN_FIN:
             raise MalformedPacket("a segment that no kernel sends")
         key = (packet.source, packet.destination, segment.source_port, segment.destination_port)
-        self._connector.on_packet_of_process(link, key, segment.flags, frame)
+        self._interceptor.on_packet_of_process(link, key, segment.flags, frame)
 
     def _from_proxy(self, frame: memoryview) -> None:
         """Route a packet of the proxy that belongs to an attempt, or is not TCP to a process."""
@@ -187,7 +211,7 @@ class Router:
         key = (packet.source, packet.destination, segment.source_port, segment.destination_port)
         link = self._by_address.get(packet.destination)
         if link is not None:
-            self._connector.on_packet_of_proxy(link, key, segment.flags, frame)
+            self._interceptor.on_packet_of_proxy(link, key, segment.flags, frame)
 
     def close(self) -> None:
         """The run is over."""

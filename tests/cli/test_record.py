@@ -48,9 +48,9 @@ class FakeRun:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> FakeRun:
-    fake, module = FakeRun(), ModuleType("netplayground.session.run")
+    fake, module = FakeRun(), ModuleType("netplayground.session.record")
     module.record = fake.record  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "netplayground.session.run", module)
+    monkeypatch.setitem(sys.modules, "netplayground.session.record", module)
     return fake
 
 
