@@ -25,6 +25,7 @@ INTERRUPTED = 128 + 2
 MODES = ("record", "replay")
 COMMANDS = {
     "record": "run commands and record what they say to one another",
+    "replay": "run them again, and let each hear what it heard",
     "show": "what a dump holds: processes, connections, bytes",
     "check": "is a dump whole and complete?",
     "import": "captures of tcpdump or Wireshark become a dump",
@@ -41,8 +42,6 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name == "replay":
-            raise click.UsageError("cannot replay: not in this version yet")
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(
@@ -61,7 +60,7 @@ class Commands(click.Group):
 def mode_first(arguments: Sequence[str]) -> list[str]:
     """`-f FILE --record COMMAND` as `record -f FILE COMMAND`; words that name a command stay as they are."""
     words = list(arguments)
-    if words and words[0] in (*COMMANDS, "replay", "--help", "-h", "--version"):
+    if words and words[0] in (*COMMANDS, "--help", "-h", "--version"):
         return words
     options = words[: words.index("--")] if "--" in words else words
     modes = [mode for mode in MODES if f"--{mode}" in options]

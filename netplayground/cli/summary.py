@@ -12,11 +12,21 @@ _COMMAND_WIDTH = 60
 
 def summary_lines(summary: RunSummary) -> Iterator[str]:
     """Processes and how they ended, connections, bytes, drops, the dump; then what else is worth knowing."""
+    yield from process_lines(summary)
+    yield ", ".join(traffic_words(summary.traffic))
+    yield f"{summary.dump_path}: {counted(summary.dump_bytes, 'byte')}, {summary.duration_s:.3f} s"
+    yield from summary_notes(summary)
+
+
+def process_lines(summary: RunSummary) -> Iterator[str]:
+    """Processes and how they ended."""
     yield from columns(
         [("process", "ended", "command"), *(_process_row(process) for process in summary.processes)]
     )
-    yield ", ".join(traffic_words(summary.traffic))
-    yield f"{summary.dump_path}: {counted(summary.dump_bytes, 'byte')}, {summary.duration_s:.3f} s"
+
+
+def summary_notes(summary: RunSummary) -> Iterator[str]:
+    """What else is worth knowing."""
     if summary.interrupted_by is not None:
         yield f"ended by {signal_name(summary.interrupted_by)}"
     yield from map(printable, summary.notes)

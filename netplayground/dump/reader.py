@@ -84,6 +84,10 @@ class Dump:
     ) -> None:
         self.close()
 
+    def fileno(self) -> int:
+        """Give the descriptor of the file."""
+        return self.source.fd
+
     def close(self) -> None:
         """Close the file."""
         self.source.close()

@@ -57,6 +57,9 @@ class Recording(Protocol):
 
     def datagrams(self) -> Iterator[Datagram]: ...
 
+    def fileno(self) -> int:
+        """The descriptor of the file, from which payload can be sent (sendfile(2))."""
+
     def payload(self, event: Event | Datagram) -> bytes: ...
 
     def read(self, offset: int, length: int) -> bytes: ...

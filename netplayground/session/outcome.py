@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from netplayground.replay.casting import CANNED
+
 ENDED_FACT = "process-ended"  # the kind of the dump's fact that holds `emit_ending`
 ENDING_FACT = "ending"  # plg begins to end the run
 
@@ -63,6 +65,8 @@ class ProcessOutcome:
 
     def describe(self) -> str:
         """Its end in words, without its name."""
+        if self.command == CANNED:
+            return "played from the dump"
         if self.run_errno is not None:
             return f"could not be run: {os.strerror(self.run_errno)}"
         if self.signal is not None:

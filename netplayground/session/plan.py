@@ -15,6 +15,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, 
 from pathlib import Path
 
 from netplayground.errors import UsageError
+from netplayground.replay.casting import CANNED
 
 DEFAULT_SUBNET = "10.0.0.0/24"
 DEFAULT_MTU = 1500
@@ -22,7 +23,6 @@ DEFAULT_GRACE_S = 5.0
 SUBNET6 = IPv6Network("fd00:706c:67::/64")
 SMALLEST_MTU = 1280  # RFC 8200 section 5: no link of IPv6 may carry less
 LARGEST_MTU = 65535
-CANNED = "-"
 
 _OWN_NAMES = frozenset({"LOCALHOST", "IP6_LOCALHOST", "IP6_LOOPBACK"})  # of every process's hosts file
 _NAMED = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_-]{0,62}): (?P<command>.*)", re.DOTALL)
@@ -128,7 +128,17 @@ def plan_record(options: RecordOptions, commands: Sequence[str], caller: Caller)
     canned = [name for name, command in named if command == CANNED]
     if canned:
         raise UsageError(f"cannot record {_listed(canned)}: only a replay plays a process ('-') from a dump")
-    processes = _give_addresses(named, subnet)
+    processes = tuple(
+        PlannedProcess(name, position, command, address_in(subnet, position, len(named)), SUBNET6[position])
+        for position, (name, command) in enumerate(named, 1)
+    )
+    return plan_run(options, subnet, processes, caller)
+
+
+def plan_run(
+    options: RecordOptions, subnet: IPv4Network, processes: tuple[PlannedProcess, ...], caller: Caller
+) -> Plan:
+    """The plan of a run of these processes; UsageError where the other options make none."""
     names = [process.name for process in processes]
     uid, gid = parse_identity(options.uid, options.gid, caller)
     return Plan(
@@ -147,6 +157,11 @@ def plan_record(options: RecordOptions, commands: Sequence[str], caller: Caller)
         verbosity=options.verbosity,
         debug=options.debug,
     )
+
+
+def are_named(commands: Sequence[str]) -> bool:
+    """Whether commands carry names; `name_commands` refuses some with and some without."""
+    return any(_NAMED.fullmatch(command) for command in commands)
 
 
 def name_commands(commands: Sequence[str]) -> list[tuple[str, str]]:
@@ -203,18 +218,13 @@ def parse_subnet(text: str) -> IPv4Network:
     return subnet
 
 
-def _give_addresses(named: list[tuple[str, str]], subnet: IPv4Network) -> tuple[PlannedProcess, ...]:
+def address_in(subnet: IPv4Network, position: int, processes: int) -> IPv4Address:
     """Process n has the n-th address of the subnet; up to /30 the first and the last of it are nobody's."""
     whole = subnet.prefixlen > 30  # RFC 3021: /31 and /32 have no network and no broadcast address
     room = subnet.num_addresses - (0 if whole else 2)
-    if len(named) > room:
-        raise UsageError(f"cannot use subnet {subnet}: {len(named)} processes, room for {room}")
-    return tuple(
-        PlannedProcess(
-            name, position, command, subnet[position - 1 if whole else position], SUBNET6[position]
-        )
-        for position, (name, command) in enumerate(named, 1)
-    )
+    if max(position, processes) > room:
+        raise UsageError(f"cannot use subnet {subnet}: {max(position, processes)} processes, room for {room}")
+    return subnet[position - 1 if whole else position]
 
 
 def parse_signal(text: str) -> int:

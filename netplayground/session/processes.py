@@ -58,9 +58,11 @@ class Processes:
         self._loop = loop
         self._tell = tell
         self._on_ended = on_ended
-        self.on_started = self.on_gone = _nothing
+        self.on_started: Callable[[RunningProcess], None] = _nothing
+        self.on_gone: Callable[[RunningProcess], None] = _nothing
         self._on_all_gone = on_all_gone
         self._is_ending = False
+        self._held: set[str] = set()
         self._ready: set[ReadyRule] = set()
         for process in self.all:
             loop.add(process.sandboxed.control, EPOLLIN, self._reader(process))
@@ -79,15 +81,26 @@ class Processes:
         """Start whoever need not wait, and the others as soon as those that they wait for listen."""
         if self._is_ending:
             return
-        waiting = [process for process in self.all if not process.started]
+        waiting = [
+            process for process in self.all if not (process.started or process.planned.name in self._held)
+        ]
         awaited = {rule for process in waiting for rule in self._plan.awaited_by(process.planned)}
         for rule in awaited - self._ready:
             self._look_whether_ready(rule)
         for process in waiting:
             if self._ready.issuperset(self._plan.awaited_by(process.planned)):
                 self._start(process)
-        if any(not process.started for process in self.all):
+        if any(not process.started for process in waiting):
             self._loop.call_after(_READY_POLL_S, self.start)
+
+    def hold(self) -> None:
+        """Let nobody start before `let_start`, ready or not."""
+        self._held = {process.planned.name for process in self.all}
+
+    def let_start(self, name: str) -> None:
+        """This one may start, as soon as those that it waits for listen."""
+        self._held.discard(name)
+        self.start()
 
     def awaited(self, name: str) -> ReadyRule | None:
         """The rule by which somebody still waits for this process to listen."""

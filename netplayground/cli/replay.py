@@ -1,0 +1,129 @@
+"""`plg replay`, `plg --replay`: a recording played to live processes, and at its end the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from netplayground.cli.invocation import Invocation, debug_option
+from netplayground.cli.run_options import caller, run_options
+from netplayground.cli.summary import process_lines, summary_notes
+from netplayground.cli.verdict import verdict_lines
+from netplayground.cli.words import tell
+from netplayground.session.plan import RecordOptions
+
+
+@click.command(
+    "replay",
+    context_settings={"show_default": True},
+    help="""Run the COMMANDs of a recording again and let each hear exactly what it heard.
+
+    '-' in place of a COMMAND: that process does not run, it is played from the dump. With names, a process
+    that is not named is played from the dump.
+
+    \b
+    plg --replay -f dump.traffic - "redis-cli -h 10.0.0.1 ping"
+    plg --replay -f dump.traffic "test: redis-cli -h db ping"
+    plg replay --sweep -f dump.traffic
+    """,
+)
+@click.option(
+    "-f", "--file", "dump_path", required=True, type=click.Path(path_type=Path), help="The dump to play."
+)
+@click.option("-s", "--subnet", help="Where the IPv4 addresses are taken from.  [default: the recording's]")
+@click.option("--speed", metavar="X", help="Recorded time is divided by X; 'max' = no waiting.  [default: 1]")
+@click.option("--flood", is_flag=True, help="Give everything at once: neither time nor order.")
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="REGEX",
+    help="Bytes that may differ, as a regular expression; repeatable.",
+)
+@click.option(
+    "--patience",
+    "patience_s",
+    type=float,
+    default=0.2,
+    metavar="SECONDS",
+    help="How much longer than recorded a process may idle before something else goes first.",
+)
+@click.option(
+    "--stall",
+    "stall_s",
+    type=float,
+    default=10.0,
+    metavar="SECONDS",
+    help="… before the run ends, because nothing goes on; 0 = never.",
+)
+@click.option("--strict-order", is_flag=True, help="Another order than recorded is a divergence.")
+@click.option(
+    "--on-divergence",
+    type=click.Choice(["fail", "warn", "stop"]),
+    default="fail",
+    help="Status 3 at the end, or 0, or end the run at once.",
+)
+@click.option(
+    "--report", "report_path", type=click.Path(path_type=Path), metavar="FILE", help="The verdict as JSON."
+)
+@click.option(
+    "--sweep", is_flag=True, help="Each process alone, live, against the rest played from the dump."
+)
+@run_options
+@debug_option
+@click.argument("commands", metavar="COMMAND...", nargs=-1)
+@click.pass_obj
+def command(invocation: Invocation, /, **words: object) -> int:
+    return _replay(invocation, **words)  # type: ignore[arg-type]
+
+
+def _replay(
+    invocation: Invocation,
+    commands: tuple[str, ...],
+    dump_path: Path,
+    subnet: str | None,
+    speed: str | None,
+    flood: bool,
+    ignore: tuple[str, ...],
+    patience_s: float,
+    stall_s: float,
+    strict_order: bool,
+    on_divergence: str,
+    report_path: Path | None,
+    sweep: bool,
+    nolog: bool,
+    **options: object,
+) -> int:
+    from netplayground.cli.report_file import write_report
+    from netplayground.dump.recording import open_recording  # heavy, as what follows
+    from netplayground.session.replay import replay
+    from netplayground.session.replay_plan import ReplayWords, plan_pace, plan_replay
+
+    pace = plan_pace(
+        ReplayWords(speed, flood, patience_s, stall_s, strict_order, on_divergence, tuple(ignore))
+    )
+    with open_recording(dump_path) as recording:
+        if sweep:
+            from netplayground.cli.sweep import given_words, sweep_through
+
+            return sweep_through(recording, commands, given_words(click.get_current_context()), report_path)
+        wanted = RecordOptions(
+            dump_path,
+            subnet=subnet or recording.run.subnets[0],
+            debug=invocation.debug,
+            **options,  # type: ignore[arg-type]
+        )
+        if nolog:
+            wanted = replace(wanted, verbosity=0)
+        plan = plan_replay(wanted, commands, recording.processes, caller())
+        if recording.ambiguous:
+            tell(f"ambiguous: {recording.ambiguous}")
+        summary = replay(plan, pace, recording, tell)
+    for line in (*process_lines(summary.run), *verdict_lines(summary), *summary_notes(summary.run)):
+        tell(line)
+    if report_path is not None:
+        write_report(report_path, summary)
+    if summary.run.reason is not None:
+        tell(summary.run.reason)
+    return summary.run.status

@@ -1,0 +1,66 @@
+"""The options that recordings and replays share, and who asks."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+from netplayground.session.plan import DEFAULT_GRACE_S, DEFAULT_MTU, Caller, User
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+_OPTIONS = (
+    click.option("-u", "--uid", metavar="USER", help="Run the commands as this user (name or number)."),
+    click.option("-g", "--gid", metavar="GROUP", help="… and as this group.  [default: the user's]"),
+    click.option(
+        "-k", "--kill", "kill_signal", metavar="SIGNAL", default="TERM", help="What ends a process."
+    ),
+    click.option(
+        "--grace", "grace_s", type=float, default=DEFAULT_GRACE_S, metavar="SECONDS", help="… before SIGKILL."
+    ),
+    click.option(
+        "--ready",
+        multiple=True,
+        metavar="NAME[:PORT]",
+        help="Processes after NAME start once it listens; repeatable.",
+    ),
+    click.option("--until", multiple=True, metavar="NAME", help="The run ends when NAME exits; repeatable."),
+    click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="End the run after so long."),
+    click.option("--mtu", type=int, default=DEFAULT_MTU, help="Of every process's link."),
+    click.option("--keep-hostname", is_flag=True, help="The host's name instead of the process's."),
+    click.option(
+        "-v",
+        "--verbose",
+        "verbosity",
+        count=True,
+        show_default=False,
+        help="A line for each connection; -vv: for each packet.",
+    ),
+    click.option("--nolog", is_flag=True, help="No such lines."),
+)
+
+
+def run_options(command: Function) -> Function:
+    """The options of every run."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def caller() -> Caller:
+    """Who started plg, and how names become numbers."""
+    return Caller(os.geteuid(), os.getegid(), _find_user, _find_group)
+
+
+def _find_user(name: str | int) -> User:
+    entry = pwd.getpwuid(name) if isinstance(name, int) else pwd.getpwnam(name)
+    return User(entry.pw_uid, entry.pw_gid)
+
+
+def _find_group(name: str) -> int:
+    return grp.getgrnam(name).gr_gid

@@ -1,0 +1,66 @@
+"""The verdict of a replay in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netplayground.cli.words import counted, printable
+from netplayground.replay.verdict import Divergence, Verdict
+from netplayground.session.replay import ReplaySummary
+
+_MOST_SHOWN = 3
+_ROW = 16
+
+
+def verdict_lines(summary: ReplaySummary) -> Iterator[str]:
+    """What was played and matched; the first divergences, with a window; notes."""
+    verdict = summary.verdict
+    for divergence in verdict.divergences[:_MOST_SHOWN]:
+        yield from _divergence_lines(divergence)
+    if verdict.divergence_count > _MOST_SHOWN:
+        yield f"… and {counted(verdict.divergence_count - _MOST_SHOWN, 'divergence')} more"
+    for note, number in verdict.notes.items():
+        yield f"note: {number:,} {note}"
+    yield from (f"warning: {printable(warning)}" for warning in verdict.warnings)
+    if verdict.missing:
+        yield f"the dump is torn, it lacks {verdict.missing}"
+    yield f"{summary.run.dump_path}: {share_words(verdict)}, {summary.run.duration_s:.3f} s"
+
+
+def share_words(verdict: Verdict) -> str:
+    """'100 % of 3 connections and 1,234 bytes as recorded, 2 rematched'."""
+    share = min(verdict.connection_share, verdict.byte_share)
+    parts = [
+        f"{percent(share)} of {counted(verdict.connections, 'connection')} and "
+        f"{counted(verdict.bytes, 'byte')} as recorded"
+    ]
+    figures = {
+        "reordered": verdict.reordered,
+        "rematched": verdict.rematched,
+        "bytes ignored": verdict.masked_bytes,
+    }
+    parts += [f"{number:,} {what}" for what, number in figures.items() if number]
+    if verdict.has_diverged:
+        parts.append(counted(verdict.divergence_count, "divergence"))
+    return ", ".join(parts)
+
+
+def percent(share: float) -> str:
+    """Rounded down, so that 100 % is said only of the whole."""
+    return f"{int(share * 1000) / 10:g} %"
+
+
+def _divergence_lines(divergence: Divergence) -> Iterator[str]:
+    yield f"diverged: {printable(divergence.describe())}"
+    if divergence.expected or divergence.actual:
+        yield from _window("expected", divergence.window, divergence.expected)
+        yield from _window("actual", divergence.window, divergence.actual)
+
+
+def _window(what: str, start: int, data: bytes) -> Iterator[str]:
+    if not data:
+        yield f"  {what:8}  nothing more"
+    for at in range(0, len(data), _ROW):
+        row = data[at : at + _ROW]
+        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+        yield f"  {what if not at else '':8}  {start + at:8d}  {row.hex(' '):<{3 * _ROW}} {text}"

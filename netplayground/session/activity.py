@@ -1,0 +1,45 @@
+"""What the threads of a live process do, as the kernel tells in /proc (proc_pid_stat(5)).
+
+A look reads a small file for each thread below the process's PID 1: for those only that a replay waits for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from netplayground.replay.waiting import Activity
+
+_RUNNING = frozenset(b"RD")  # running, or in uninterruptible sleep
+_STOPPED = frozenset(b"tT")  # by a debugger, or a signal
+_DEEPEST = 64
+
+
+def look_at(pid1: int) -> Activity:
+    """What the processes below a PID 1 (numbered as plg sees it) do; BUSY where one thread runs at least."""
+    states = {state for pid in _below(pid1, _DEEPEST) for state in _states(pid)}
+    if states & _STOPPED:
+        return Activity.STOPPED
+    return Activity.BUSY if states & _RUNNING else Activity.IDLE
+
+
+def _below(pid: int, depth: int) -> Iterator[int]:
+    """All descendants that there are at this moment; they come and go while one looks."""
+    for child in b" ".join(_read_of_threads(pid, "children")).split():
+        yield int(child)
+        if depth:
+            yield from _below(int(child), depth - 1)
+
+
+def _states(pid: int) -> Iterator[int]:
+    for stat in _read_of_threads(pid, "stat"):
+        # The name of a thread, in parentheses, may hold anything.
+        yield stat[stat.rindex(b")") + 2]
+
+
+def _read_of_threads(pid: int, name: str) -> Iterator[bytes]:
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            yield (task / name).read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return  # it ended while we looked; or the kernel has no `children` (CONFIG_PROC_CHILDREN)

@@ -1,0 +1,281 @@
+"""A replay from start to end.
+
+    the tape is read ── the ground stands ── the player plays ── the verdict
+
+The player decides (netplayground.replay), lines and their answerer carry it out (netplayground.traffic). Live
+processes start when the tape says so; the run ends as any run does, or when the player says so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from netplayground.dump.model import CLIENT, SERVER
+from netplayground.dump.recording import Recording
+from netplayground.replay.masks import address_masks, parse_masks
+from netplayground.replay.options import OnDivergence, ReplayOptions
+from netplayground.replay.part import Part
+from netplayground.replay.player import Player
+from netplayground.replay.tape import NOBODY, Tape, load_tape
+from netplayground.replay.verdict import Verdict
+from netplayground.replay.waiting import Activity
+from netplayground.session.activity import look_at
+from netplayground.session.ground import Ground, stand
+from netplayground.session.outcome import ProcessOutcome, RunSummary, Traffic
+from netplayground.session.plan import Plan, PlannedProcess
+from netplayground.session.ports import Ports
+from netplayground.session.processes import RunningProcess
+from netplayground.session.replay_plan import changed_addresses
+from netplayground.session.run import Narrate, Run
+from netplayground.session.seat import Seat, line_of
+from netplayground.traffic.answer import Answer, Answerer
+from netplayground.traffic.forwarder import Forwarder
+from netplayground.traffic.link import Link
+from netplayground.traffic.loop import Timer
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySummary:
+    """A replay, over: how its processes ended, and what was played."""
+
+    run: RunSummary
+    verdict: Verdict
+
+
+def replay(plan: Plan, options: ReplayOptions, recording: Recording, narrate: Narrate) -> ReplaySummary:
+    """Run the plan's live processes and play the recording to them; PlaygroundError when that cannot be done.
+
+    The calling process moves into a network namespace of its own for good, and must have one thread.
+    """
+    tape = load_tape(recording)
+    with stand(plan) as ground, ExitStack() as stack:
+        replaying = Replaying(plan, options, recording, tape, narrate, ground)
+        stack.callback(replaying.close)
+        return replaying.run()
+
+
+class Replaying(Run):
+    """A run that is played to. Processes are known by their number on the tape."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        options: ReplayOptions,
+        recording: Recording,
+        tape: Tape,
+        narrate: Narrate,
+        ground: Ground,
+    ) -> None:
+        super().__init__(plan, narrate, ground, recording.fileno(), before_sleep=_nothing)
+        self._recording = recording
+        self._options = options
+        self._tape = tape
+        self._numbers = {process.name: number for number, process in enumerate(plan.processes)}
+        self._running = {self._numbers[process.planned.name]: process for process in self._processes.all}
+        self._process_at = _by_address(plan, recording, ground.proxy.has_ipv6)
+        self._ports = {
+            number: Ports(self._known_ports(number), process.sandboxed.listening)
+            for number, process in self._running.items()
+        }
+        masks = parse_masks(options.ignore) + address_masks(changed_addresses(recording.processes, plan))
+        live = [number in self._running for number in range(len(plan.processes))]
+        self._player = Player(tape, live, options, masks, self)
+        self._heard = 0
+        self._timer: Timer | None = None
+        self._timer_at = 0
+        self._is_coming = False
+        self._processes.on_started = self._on_started
+        self._processes.on_gone = self._on_gone
+        answerer = Answerer(
+            self._workspace, self._proxy_link, ground.proxy.tun_index, self, self._room, narrate
+        )
+        self._answerer = answerer
+        self._route(answerer, Forwarder())
+
+    def run(self) -> ReplaySummary:
+        """Go from the start of the processes to the verdict."""
+        self._processes.hold()
+        self._loop.again(self._begin)
+        duration_s = self._go()
+        verdict = self._player.finish(time.monotonic_ns())
+        return ReplaySummary(
+            RunSummary(
+                processes=self._all_outcomes(),
+                traffic=Traffic(drops=self._count_drops()),
+                dump_path=self._plan.dump_path,
+                dump_bytes=self._recording.size,
+                duration_s=duration_s,
+                trouble=self._trouble,
+                timed_out_after_s=self._timed_out_after_s,
+                has_diverged=verdict.has_diverged and self._options.on_divergence is not OnDivergence.WARN,
+                until_process=self._until_process,
+                interrupted_by=self._interrupted_by,
+            ),
+            verdict,
+        )
+
+    def _all_outcomes(self) -> tuple[ProcessOutcome, ...]:
+        live = {outcome.name: outcome for outcome in self._processes.outcomes}
+        return tuple(
+            live.get(process.name, ProcessOutcome(process.name, process.position, process.command))
+            for process in self._plan.processes
+        )
+
+    def _known_ports(self, server: int) -> frozenset[int]:
+        low, high = self._options.ephemeral
+        return frozenset(
+            record.port
+            for record in self._tape.records
+            if record.processes[SERVER] == server and not low <= record.port <= high
+        )
+
+    def _tell(self, kind: str, **fields: object) -> None:
+        """A replay is not recorded."""
+
+    def _said(self) -> int:
+        return self._heard
+
+    # What happens, for the player.
+
+    def _begin(self) -> None:
+        self._player.start(time.monotonic_ns())
+        self._came()
+
+    def _on_started(self, process: RunningProcess) -> None:
+        self._player.on_process_started(self._numbers[process.planned.name], time.monotonic_ns())
+        self._came()
+
+    def _on_process_ended(self, process: RunningProcess) -> None:
+        super()._on_process_ended(process)
+        self._player.on_process_exited(self._numbers[process.planned.name], time.monotonic_ns())
+        self._came()
+
+    def _on_gone(self, process: RunningProcess) -> None:
+        self._player.on_process_gone(self._numbers[process.planned.name], time.monotonic_ns())
+        self._came()
+
+    def answer(self, client: Link, server: bytes, port: int) -> tuple[Answer, Seat | None]:
+        """What a live client's connect to a packed address meets."""
+        number = self._process_at.get(server, NOBODY)
+        told, part = self._player.on_syn(self._numbers[client.name], number, port, time.monotonic_ns())
+        self._came()
+        return Answer[told.name], None if part is None else self._seat(part)
+
+    def _seat(self, part: Part) -> Seat:
+        if self._plan.verbosity:
+            self._narrate(
+                f"{part.course.name} plays the {_SIDES[part.side]} of connection {part.record.identity}"
+            )
+        return Seat(self._player, part, self._came)
+
+    def _came(self) -> None:
+        """The player was told something: it wants to be called at another time, perhaps."""
+        self._heard += 1
+        if not self._is_coming:
+            self._is_coming = True
+            self._loop.again(self._set_timer)
+
+    def _set_timer(self) -> None:
+        """A timer that is too early does no harm; so most times there is nothing to set."""
+        self._is_coming = False
+        deadline = self._player.deadline()
+        if deadline is None or (self._timer is not None and self._timer_at <= deadline):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = self._loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._player.on_timer(time.monotonic_ns())
+        self._came()
+
+    # What the player asks for.
+
+    def start(self, process: int) -> None:
+        """A live process's time has come."""
+        name = self._plan.processes[process].name
+        self._loop.again(lambda: self._processes.let_start(name))
+
+    def connect(self, part: Part) -> None:
+        """Connect to a live server in place of its client."""
+        seat = part.line if isinstance(part.line, Seat) else self._seat(part)
+        record = part.record
+        port = self._ports[part.course.process].find(
+            record.port, self._player.assignment.is_dynamic(record.port)
+        )
+        if port is None:
+            self._loop.again(seat.failed)
+            return
+        ends = self._recording.connections[record.identity]
+        client = self._address(record.processes[CLIENT], ends.client.address)
+        server = self._address(record.processes[SERVER], ends.server.address)
+        self._answerer.connect(client.packed, ends.client.port, server.packed, port, seat)
+
+    def _address(self, process: int, recorded: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+        """The address that a process has now in place of a recorded one."""
+        if process == NOBODY:
+            return recorded
+        planned = self._plan.processes[process]
+        if recorded.version == 4:
+            return planned.address4
+        return _link_local(planned) if recorded.is_link_local else planned.address6
+
+    def give(self, part: Part, offset: int, length: int) -> bool:
+        """Hand a live process bytes of the dump."""
+        return line_of(part).give(offset, length)
+
+    def fin(self, part: Part) -> None:
+        """Close the direction toward a live process."""
+        line_of(part).fin()
+
+    def reset(self, part: Part) -> None:
+        """Abort the connection with a live process."""
+        line_of(part).reset()
+
+    def signal(self, process: int) -> None:
+        """End a live process as plg did in the recording."""
+        self._processes.finish_one(self._running[process])
+
+    def look_at(self, process: int) -> Activity:
+        """What a live process's threads do."""
+        return look_at(self._running[process].sandboxed.pid)
+
+    def end(self, why: str) -> None:
+        """End the run."""
+        self._loop.again(lambda: self._end_once(why))
+
+    def _end_once(self, why: str) -> None:
+        if not self._is_ending:
+            self._end(why)
+
+
+_SIDES = ("client", "server")
+
+
+def _by_address(plan: Plan, recording: Recording, has_ipv6: bool) -> Mapping[bytes, int]:
+    """The number of the process that has a packed address now, or had it in the recording: what processes
+    hear may name it."""
+    found: dict[bytes, int] = {}
+    for number, process in enumerate(recording.processes):
+        for address in process.addresses:
+            found[address.packed] = number
+    for number, planned in enumerate(plan.processes):
+        found[planned.address4.packed] = number
+        if has_ipv6:
+            found[planned.address6.packed] = number
+            found[_link_local(planned).packed] = number
+    return found
+
+
+def _link_local(process: PlannedProcess) -> IPv6Address:
+    return IPv6Address(f"fe80::{process.position:x}")
+
+
+def _nothing() -> None:
+    """Nothing waits to be written before the loop sleeps."""
