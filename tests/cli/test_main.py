@@ -34,8 +34,19 @@ def test_a_command_may_hold_the_word_of_a_mode() -> None:
             ["--record", "--replay", "-f", "x"],
             "cannot record and replay in one run: --record and --replay exclude each other",
         ),
-        (["--replay", "-f", "x", "true"], "cannot replay: not in this version yet"),
-        (["replay", "-f", "x", "true"], "cannot replay: not in this version yet"),
+        (["--replay", "true"], "missing option '-f' / '--file' (see plg replay --help)"),
+        (
+            ["replay", "-f", "x", "--flood", "--speed", "2", "true"],
+            "cannot use --speed with --flood: a flood keeps neither time nor order",
+        ),
+        (
+            ["--replay", "-f", "x", "--speed", "0", "true"],
+            "cannot use --speed 0: not a number above 0, nor 'max'",
+        ),
+        (
+            ["--replay", "-f", "x", "--stall", "nan", "true"],
+            "cannot use --stall nan: not a number of seconds from 0 up",
+        ),
         (["bogus"], "no such command 'bogus' (see plg --help)"),
         (["--record", "true"], "missing option '-f' / '--file' (see plg record --help)"),
         (["--record", "-f", "x"], "cannot start a run: no COMMAND is given"),
