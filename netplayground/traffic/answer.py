@@ -123,8 +123,14 @@ class Answerer:
 
     @property
     def open_count(self) -> int:
-        """Connections that are open or under way."""
-        return len(self._lines) + len(self.attempts) + len(self._connecting)
+        """Connections on which a process may still say something, or that are under way."""
+        speaking = sum(not line.fin_seen for line in self._lines)
+        return speaking + len(self.attempts) + len(self._connecting)
+
+    @property
+    def _taken(self) -> int:
+        """Descriptors that are in use."""
+        return len(self._lines) + len(self.attempts) + len(self._connecting) + len(self._doors)
 
     def close(self) -> None:
         """The run is over: end what is open or under way, without a word to the processes."""
@@ -168,7 +174,7 @@ class Answerer:
         return True
 
     def _begin(self, client: Link, key: Key, syn: bytes) -> None:
-        if self.open_count + len(self._doors) > self._capacity + IDLE_DOORS:
+        if self._taken > self._capacity + IDLE_DOORS:
             self._refuse_for_room(client, syn)
             return
         answer, guest = self._host.answer(client, key[1], key[3])
@@ -198,7 +204,7 @@ class Answerer:
     def _refuse_for_room(self, client: Link, syn: bytes) -> None:
         if not self.refused_for_room:
             self._say(
-                f"no descriptors for more than {self.open_count} connections at once: refusing the next"
+                f"no descriptors for more than {len(self._lines)} connections at once: refusing the next"
             )
         self.refused_for_room += 1
         client.send(tcp.emit_reset_to_syn(memoryview(syn)[_VIRTIO:]))

@@ -54,12 +54,12 @@ class Line:
     __slots__ = (
         "_drain_to_eagain",
         "_ending",
-        "_fin_seen",
         "_is_full",
         "_listener",
         "_on_over",
         "_unsent",
         "_workspace",
+        "fin_seen",
         "is_closed",
         "sock",
     )
@@ -78,7 +78,7 @@ class Line:
         self._on_over = on_over
         self._unsent: list[tuple[int, int]] = []  # (offset, length) in the tape's file, first to go first
         self._ending = _STAYS_OPEN  # what is to follow the last byte
-        self._fin_seen = False
+        self.fin_seen = False  # the process has said its last byte
         self._is_full = False
         self._drain_to_eagain = False
 
@@ -149,7 +149,7 @@ class Line:
             self._workspace.loop.again(self._finish_if_closed)
 
     def _finish_if_closed(self) -> None:
-        if self._ending == _SHUT and self._fin_seen and not self.is_closed:
+        if self._ending == _SHUT and self.fin_seen and not self.is_closed:
             close_in_order(self.sock)
             self._close()
             self._listener.closed()
@@ -168,7 +168,7 @@ class Line:
         if events & _READING and not self.is_closed:
             if events & _MORE_THAN_BYTES:
                 self._drain_to_eagain = True
-            if self._fin_seen:
+            if self.fin_seen:
                 if events & EPOLLERR:
                     self._reset()
             else:
@@ -185,7 +185,7 @@ class Line:
                 self._reset()
                 return
             if not size:
-                self._fin_seen = True
+                self.fin_seen = True
                 self._listener.fin()
                 self._finish_if_closed()
                 return
@@ -195,7 +195,7 @@ class Line:
         self._workspace.loop.again(self._read_on)
 
     def _read_on(self) -> None:
-        if not (self.is_closed or self._fin_seen):
+        if not (self.is_closed or self.fin_seen):
             self._read()
 
     def _reset(self) -> None:

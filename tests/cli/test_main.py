@@ -177,7 +177,8 @@ def test_a_closed_stream_is_no_crash(stream: str) -> None:
 def test_a_usage_error_imports_nothing_heavy() -> None:
     script = (
         "import sys; from netplayground.cli.main import main; status = main(['--record', '-f', 'x'])\n"
-        "heavy = {'pyroute2', 'pytun', 'asyncio', 'netplayground.session.record', 'netplayground.dump.reader'}\n"
+        "heavy = {'pyroute2', 'pytun', 'asyncio', 'netplayground.session.record',\n"
+        "'netplayground.dump.reader'}\n"
         "print(status, sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
