@@ -41,20 +41,34 @@ def is_always_empty(tree: Any) -> bool:
     return bool(tree.getwidth()[1] == 0)
 
 
-def needle_of(tree: Any) -> tuple[bytes, bool]:
-    """Octets that stand in each match, found much faster than it; whether each match begins with them."""
+def needle_of(tree: Any) -> tuple[bytes, int | None]:
+    """Octets that stand in or just before each match, found much faster than it; how far behind their
+    beginning the match begins, if that is always the same."""
     if tree.state.flags & re.IGNORECASE:
-        return b"", False
-    best, run, is_prefix, has_taken = b"", b"", False, False
+        return b"", None
+    needles: list[tuple[bytes, int | None]] = [(b"", None)]
+    run, at = b"", 0
+    is_fixed = True  # the octets before `at` are always so many
     for op, argument in [*tree, (None, None)]:
         if op is _ops.LITERAL:
             run += bytes((argument,))
             continue
-        if len(run) > len(best):
-            best, is_prefix = run, not has_taken
-        has_taken |= bool(run) or op not in (_ops.AT, _ops.ASSERT, _ops.ASSERT_NOT)
+        seen = _seen_before(op, argument)
+        needles.append((run, -at if is_fixed else None))
+        at += len(run)
+        needles.append((seen, len(seen) - at if is_fixed else None))
+        if op is not None:
+            least, most = _parser.SubPattern(tree.state, [(op, argument)]).getwidth()
+            at, is_fixed = at + least, is_fixed and least == most
         run = b""
-    return best, is_prefix
+    return max(needles, key=lambda needle: len(needle[0]))
+
+
+def _seen_before(op: Any, argument: Any) -> bytes:
+    """What a look-behind asks for, where that is one string."""
+    if op is not _ops.ASSERT or argument[0] > 0 or any(seen[0] is not _ops.LITERAL for seen in argument[1]):
+        return b""
+    return bytes(seen[1] for seen in argument[1])
 
 
 def growing(tree: Any) -> re.Pattern[bytes]:

@@ -22,7 +22,7 @@ MOST = 1 << 16
 """No match is longer."""
 LOOKBACK = 1 << 10
 """An expression sees so many bytes before the place where it is tried."""
-_WINDOW = 3 * MOST
+_WINDOW = 2 * MOST
 """So much of a recorded stream is searched in one go."""
 
 
@@ -33,28 +33,36 @@ class Mask:
     pattern: re.Pattern[bytes]
     grows: re.Pattern[bytes]
     needle: bytes
-    """Stands in each match; nothing where none is known."""
-    is_prefix: bool
-    """Each match begins with the needle."""
+    """Stands in or before each match; nothing where none is known."""
+    begins: int | None
+    """Each match begins so far behind the needle's beginning."""
     is_address: bool = False
     said: Mapping[bytes, Mask] = field(default_factory=dict)
     """For an address: by what was recorded, what may be said instead."""
 
     def find(self, buffer: bytes, start: int, end: int) -> tuple[int, int] | None:
         """Give the leftmost span that begins in `buffer` from `start` on and before `end`."""
-        if self.needle:
-            place = buffer.find(self.needle, start)
-            if place < 0:
-                return None
-            if self.is_prefix:
-                start = place
-        while (found := self.pattern.search(buffer, start)) and found.start() < end:
-            start = found.start()
-            span = self.pattern.match(buffer, start, start + MOST)
-            if span is not None and span.end() > start:
+        for place in self._places(buffer, start):
+            if place >= end:
+                break
+            span = self.pattern.match(buffer, place, place + MOST)
+            if span is not None and span.end() > place:
                 return span.span()
-            start += 1
         return None
+
+    def _places(self, buffer: bytes, start: int) -> Iterator[int]:
+        """Where a span may begin, from the left."""
+        near = buffer.find(self.needle, max(0, start - len(self.needle)))
+        if self.begins is None:
+            while near >= 0 and (found := self.pattern.search(buffer, start)):
+                start = found.start()
+                yield start
+                start += 1
+            return
+        while near >= 0:
+            if near + self.begins >= start:
+                yield near + self.begins
+            near = buffer.find(self.needle, near + 1)
 
     def measure(self, said: bytes, at: int) -> tuple[int | None, bool]:
         """Give the end of what this mask matches at a place, if it does, and whether it is open: whether more
@@ -105,8 +113,8 @@ def parse_masks(ignore: Sequence[bytes]) -> tuple[Mask, ...]:
 
 
 def _mask(text: bytes, tree: Any) -> Mask:
-    needle, is_prefix = needle_of(tree)
-    return Mask(re.compile(text), growing(tree), needle, is_prefix)
+    needle, begins = needle_of(tree)
+    return Mask(re.compile(text), growing(tree), needle, begins)
 
 
 def address_masks(addresses: Mapping[str, str]) -> tuple[Mask, ...]:

@@ -86,28 +86,39 @@ def test_what_is_certain_is_not_open(text: bytes, said: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "needle", "is_prefix"),
+    ("text", "needle", "begins"),
     [
-        (rb"Date: .*", b"Date: ", True),
-        (rb"(?m)^(?<=\n)Date: .*", b"Date: ", True),
-        (rb"[0-9]+ms", b"ms", False),
-        (rb"id=[0-9]+&name=", b"&name=", False),
-        (rb"(?i)date", b"", False),
-        (rb"ab|cd", b"", False),
-        (rb"(?:ab)?c", b"c", False),
+        (rb"Date: .*", b"Date: ", 0),
+        (rb"(?m)^(?<=\n)Date: .*", b"Date: ", 0),
+        (rb"(?<=Date: ).*", b"Date: ", 6),
+        (rb"(?<=Date: )x", b"Date: ", 6),
+        (rb"[0-9]{4}-[0-9]{2}T", b"-", -4),
+        (rb"(?:a|b)\d(?:x|yy)ms", b"ms", None),
+        (rb"(?:a|b)\dms", b"ms", -2),
+        (rb"ab(?<=xyab)\d", b"xyab", 2),
+        (rb"[0-9]+ms", b"ms", None),
+        (rb"[0-9]+(?<=99)s", b"99", None),
+        (rb"a(?<=xya)", b"xya", 2),
+        (rb"id=[0-9]+&name=", b"&name=", None),
+        (rb"(?i)date", b"", None),
+        (rb"ab|cd", b"", None),
+        (rb"(?:ab)?c", b"c", None),
     ],
 )
-def test_the_needle_stands_in_each_match(text: bytes, needle: bytes, is_prefix: bool) -> None:
-    found, begins = needle_of(parse_tree(text))
+def test_the_needle_is_found_with_each_match(text: bytes, needle: bytes, begins: int | None) -> None:
+    found, where = needle_of(parse_tree(text))
     assert found == needle
-    assert begins is is_prefix or not needle
+    assert where == begins
 
 
 @given(TEXTS, SAID)
 def test_a_match_has_its_needle(text: bytes, said: bytes) -> None:
-    needle, is_prefix = needle_of(parse_tree(text))
+    needle, begins = needle_of(parse_tree(text))
     for found in re.finditer(text, said):
-        assert found.group().startswith(needle) if is_prefix else needle in found.group()
+        if begins is None:
+            assert needle in said[max(0, found.start() - len(needle)) :]
+        else:
+            assert said.startswith(needle, found.start() - begins)
 
 
 @given(TEXTS, SAID)
