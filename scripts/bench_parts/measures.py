@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench_parts.replay import measure_replay
 from bench_parts.stage import Failed
 from bench_parts.ways import PORT, SERVER_DIRECT, Exchange, peers, plg, plg_environment, running_plg
 
@@ -27,11 +28,12 @@ class Extent:
     pingpong_s: float
     connects_s: float
     idle: int
+    replay_mib: int
     processes: tuple[int, ...]
 
 
-WHOLE = Extent(bulk_s=10, pingpong_s=3, connects_s=3, idle=10_000, processes=(1, 10, 100))
-QUICK = Extent(bulk_s=2, pingpong_s=1, connects_s=1, idle=500, processes=(1, 10))
+WHOLE = Extent(bulk_s=10, pingpong_s=3, connects_s=3, idle=10_000, replay_mib=1024, processes=(1, 10, 100))
+QUICK = Extent(bulk_s=2, pingpong_s=1, connects_s=1, idle=500, replay_mib=128, processes=(1, 10))
 
 Way = Callable[[Exchange, Path], None]
 
@@ -173,4 +175,13 @@ def _time_run(commands: list[str], place: Path) -> float:
     return took
 
 
-OF_PLG: dict[str, Callable[[Path, Extent], Figures]] = {"idle": measure_idle, "start": measure_start}
+def measure_replays(place: Path, extent: Extent) -> Figures:
+    """Replays, against the recordings that they play."""
+    return measure_replay(place, extent.replay_mib)
+
+
+OF_PLG: dict[str, Callable[[Path, Extent], Figures]] = {
+    "idle": measure_idle,
+    "start": measure_start,
+    "replay": measure_replays,
+}

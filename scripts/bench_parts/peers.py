@@ -3,6 +3,8 @@
     peers.py echo PORT                           a server: answers each chunk with itself
     peers.py pingpong HOST PORT SECONDS RESULT   64 bytes to and fro; the round-trip times to RESULT
     peers.py connects HOST PORT SECONDS RESULT   open, one byte each way, close; as often as fits
+    peers.py pour PORT MIB                       a server: that much to its first client
+    peers.py drain HOST PORT                     takes all there is, and says how much that was
     peers.py idle HOST PORT COUNT RESULT GO STOP waits for the file GO, opens COUNT, waits for the file STOP
 
 It stands alone (standard library only), because it runs inside the namespaces of each way.
@@ -96,6 +98,22 @@ def _percentile(ordered: list[int], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] / 1000
 
 
+def pour(port: int, mib: int) -> None:
+    with socket.create_server(("", port)) as listener:
+        connection, _ = listener.accept()
+    with connection:
+        for _ in range(mib):
+            connection.sendall(bytes(1 << 20))
+
+
+def drain(host: str, port: int) -> None:
+    total, buffer = 0, bytearray(1 << 20)
+    with socket.create_connection((host, port)) as connection:
+        while size := connection.recv_into(buffer):
+            total += size
+    print(total)
+
+
 def connects(host: str, port: int, seconds: float, result: Path) -> None:
     count = 0
     start = time.monotonic()
@@ -150,6 +168,10 @@ def main(what: str, *rest: str) -> None:
         pingpong(rest[0], int(rest[1]), float(rest[2]), Path(rest[3]))
     elif what == "connects":
         connects(rest[0], int(rest[1]), float(rest[2]), Path(rest[3]))
+    elif what == "pour":
+        pour(int(rest[0]), int(rest[1]))
+    elif what == "drain":
+        drain(rest[0], int(rest[1]))
     elif what == "idle":
         idle(rest[0], int(rest[1]), int(rest[2]), Path(rest[3]), Path(rest[4]), Path(rest[5]))
     else:

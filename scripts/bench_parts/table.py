@@ -26,6 +26,13 @@ FIGURES = {
     "whole10_s": "10 processes, whole run [s]",
     "up100_s": "100 processes, until all run [s]",
     "whole100_s": "100 processes, whole run [s]",
+    "bulk_recorded_s": "bulk, recorded [s]",
+    "bulk_canned_server_s": "  replayed, server canned, --speed max [s]",
+    "bulk_canned_client_s": "  replayed, client canned [s]",
+    "bulk_canned_none_s": "  replayed, both live [s]",
+    "bulk_replay_mib": "  replayed, most resident memory [MiB]",
+    "small_recorded_s": "ping-pong, 64 bytes, recorded [s]",
+    "small_canned_client_s": "  replayed, client canned, --speed max [s]",
 }
 
 
@@ -64,6 +71,8 @@ PROMISES = (
     Promise("connections a second, of HAProxy", "connects_s", "haproxy", at_least=1.0),
     Promise("KiB of resident memory a connection", "idle_kib_each", None, at_most=10),
     Promise("100 processes up [s]", "up100_s", None, at_most=2),
+    Promise("bulk, slowest replay, of the recording", "bulk_ratio", None, at_most=1.0),
+    Promise("MiB of resident memory of a replay of bulk", "bulk_replay_mib", None, at_most=100),
     Promise("plg --record -f x true [s]", "true_s", None, at_most=0.4),
 )
 
