@@ -22,8 +22,8 @@ MOST = 1 << 16
 """No match is longer."""
 LOOKBACK = 1 << 10
 """An expression sees so many bytes before the place where it is tried."""
-_WINDOW = 2 * MOST
-"""So much of a recorded stream is searched in one go."""
+_WINDOWS = (1 << 14, 2 * MOST)
+"""So much of a recorded stream is searched in one go: at its beginning, where most differ, and later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,15 +184,17 @@ def segments(stream: TapeStream, masks: Sequence[Mask]) -> Iterator[Segment]:
     """Cut a recorded stream, from its beginning, into its segments; a window of it is held."""
     coming = [_Coming(mask) for mask in masks]
     buffer, base, place, settled = b"", 0, 0, 0
+    window = _WINDOWS[0]
     while True:
         if place == settled:
             kept = max(0, place - base - LOOKBACK)
             buffer, base = buffer[kept:], base + kept
-            fresh = stream.read_exactly(place - base + MOST + _WINDOW - len(buffer))
+            fresh = stream.read_exactly(place - base + MOST + window - len(buffer))
             buffer += fresh
             # Where a window is not the last, a span that begins in its last bytes may reach beyond it.
-            is_last = base + len(buffer) < place + MOST + _WINDOW
+            is_last = base + len(buffer) < place + MOST + window
             settled = base + len(buffer) - (0 if is_last else MOST)
+            window = _WINDOWS[1]
             if place == settled:
                 return
         first = min(

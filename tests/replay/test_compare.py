@@ -402,7 +402,7 @@ class TestAnyMasksAnyPieces:
     ) -> None:
         said = self.edited(recorded, edits)
         with (
-            patch.multiple("netplayground.replay.masks", MOST=5, _WINDOW=1, LOOKBACK=1),
+            patch.multiple("netplayground.replay.masks", MOST=5, _WINDOWS=(2, 1), LOOKBACK=1),
             patch("netplayground.replay.compare.LOOKBACK", 1),
         ):
             self.check(recorded, said, masks, events, sizes, most=5)
