@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from mmap import mmap
 from pathlib import Path
 
 from netplayground.capture.octets import Octets, open_octets
@@ -71,7 +72,7 @@ class Batch:
     """Packets that are in memory: `heads` says where in `buffer` their records begin."""
 
     path: Path
-    buffer: bytearray
+    buffer: bytearray | mmap
     heads: list[int]
     layout: Layout
     interfaces: tuple[Interface, ...]
@@ -90,13 +91,14 @@ class Batch:
         (interface,) = self.interfaces
         read = struct.Struct(self.layout.order + "IIII").unpack_from
         buffer, ticks, times = self.buffer, interface.ticks, _SECOND // interface.ticks
+        place = self.layout.data
         for head in self.heads:
             seconds, fraction, captured, length = read(buffer, head)
             if fraction < ticks:
                 time_ns = seconds * _SECOND + fraction * times
             else:
                 time_ns = interface.time_ns(seconds * ticks + fraction)
-            begin = head + _RECORD_HEAD
+            begin = head + place
             yield interface, time_ns, begin, begin + captured, max(0, length - captured)
 
     def _of_blocks(self) -> Iterator[Packet]:

@@ -1,0 +1,248 @@
+"""Packets of an interface out of memory that the kernel fills: a TPACKET_V3 ring of an AF_PACKET socket.
+
+Kernel documentation: networking/packet_mmap. The ring is a circle of blocks:
+
+    the kernel fills it ── full, or its time is up: it is ours ── taken ── released: it is the kernel's again
+
+In a block packets stand one behind another, each behind a header that links to the next. Four words of that
+header are those of a pcap record (seconds, nanoseconds, octets captured, length), so that blocks become
+batches as they stand: nothing is copied. What the kernel has no room for it drops and counts.
+
+The order in which the ring is set up lets no packet in that was not asked for: the socket is made for no
+protocol, and hears nothing until `start` binds it to the interface, after the filter.
+
+- The kernel takes a VLAN's tag out of the frame and notes it in the header. A dump has no link layer, so
+  nobody misses it; the inner tag of QinQ stands in the frame.
+- The loopback interface shows each packet twice, as it goes out and as it comes in; PACKET_IGNORE_OUTGOING
+  (Linux 4.20) leaves the second.
+- An interface whose packets have no link header, or one that the importer does not know, is read with
+  SOCK_DGRAM: the kernel leaves that header away, and what is left begins with IP.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from netplayground.capture import filters
+from netplayground.capture.link import ETHERNET, RAW
+from netplayground.capture.records import BATCH, Batch, Interface, Layout
+from netplayground.errors import CaptureError
+
+SIZE = 64 << 20
+SIZE_LEAST = 1 << 20
+BLOCK_MOST = 1 << 20
+RETIRE_MS = 64
+"""A block that is not full is ours after so long, if there is anything in it."""
+
+_ETH_P_ALL = 3
+_SOL_PACKET = 263
+_ADD_MEMBERSHIP, _RX_RING, _STATISTICS, _VERSION, _IGNORE_OUTGOING = 1, 5, 6, 10, 23
+_TPACKET_V3 = 2
+_PROMISCUOUS = 1
+_SO_ATTACH_FILTER = 26
+_SIOCGIFHWADDR = 0x8927
+_NAME_SIZE = 16
+_ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
+_FRAME = 2048
+_IS_OURS = 1
+_STATUS, _PACKETS, _FIRST = 8, 12, 16
+"""Where they stand in a block (struct tpacket_hdr_v1)."""
+_RECORD = 4
+"""Where in a packet's header that of a pcap record begins."""
+_CAPTURED = 8
+_TICKS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the kernel has let through the filter, and how much of it it had no room for."""
+
+    packets: int = 0
+    drops: int = 0
+
+
+class Ring:
+    """The ring of one interface; it must be closed."""
+
+    def __init__(self, interface: str, size: int = SIZE) -> None:
+        self.interface = interface
+        self._family = _hardware(interface)
+        self.is_cooked = self._family not in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK)
+        self._counts = Counts()
+        self._next = 0
+        self._taken = 0
+        kind = socket.SOCK_DGRAM if self.is_cooked else socket.SOCK_RAW
+        try:
+            self._socket = socket.socket(socket.AF_PACKET, kind | socket.SOCK_CLOEXEC, 0)
+        except PermissionError as error:
+            cause = "the right to do so is missing (CAP_NET_RAW); run plg as root"
+            raise _cannot(interface, cause) from error
+        except OSError as error:
+            raise _cannot(interface, error.strerror) from error
+        try:
+            self._set_up(size)
+        except OSError as error:
+            self._socket.close()
+            raise _cannot(interface, error.strerror) from error
+
+    def _set_up(self, size: int) -> None:
+        self._socket.setblocking(False)
+        self._socket.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V3)
+        self._block = max(SIZE_LEAST >> 2, min(BLOCK_MOST, 1 << (size >> 3).bit_length() - 1))
+        self._count = max(2, size // self._block)
+        while True:
+            try:
+                self._socket.setsockopt(_SOL_PACKET, _RX_RING, self._request())
+                break
+            except OSError as error:
+                if error.errno != errno.ENOMEM or self._count <= 2:
+                    raise
+                self._count >>= 1
+        self.memory = mmap.mmap(self._socket.fileno(), self._block * self._count)
+        self._batch = max(1, min(BATCH // self._block, self._count >> 2))
+        if self._family == _ARPHRD_LOOPBACK:
+            self._socket.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
+
+    def _request(self) -> bytes:
+        """Give struct tpacket_req3."""
+        frames = self._block // _FRAME * self._count
+        return struct.pack("=7I", self._block, self._count, _FRAME, frames, RETIRE_MS, 0, 0)
+
+    @property
+    def size(self) -> int:
+        """How much memory the ring has; less than was asked for where the kernel had no more."""
+        return self._block * self._count
+
+    def fileno(self) -> int:
+        """The descriptor that is readable when there are packets, and in error when the interface is not."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close the socket; the memory goes with the last batch that points to it."""
+        self._socket.close()
+
+    def attach(self, program: bytes) -> None:
+        """Let the kernel drop what a filter (of `compile_filter`) does not let through."""
+        code = ctypes.create_string_buffer(program, len(program))
+        head = struct.pack("HP", len(program) // filters.INSTRUCTION.size, ctypes.addressof(code))
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
+        except OSError as error:
+            raise _cannot(self.interface, f"the kernel refuses the filter: {error.strerror}") from error
+
+    def start(self, promiscuous: bool = True) -> None:
+        """Begin to hear the interface: also what is not for this host, where `promiscuous`."""
+        try:
+            if promiscuous and self._family == _ARPHRD_ETHER:
+                index = socket.if_nametoindex(self.interface)
+                request = struct.pack("=iHH8x", index, _PROMISCUOUS, 0)
+                self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, request)
+            self._socket.bind((self.interface, _ETH_P_ALL))
+        except OSError as error:
+            raise _cannot(self.interface, error.strerror) from error
+        if number := self.take_error():
+            raise _cannot(self.interface, "it is down" if number == errno.ENETDOWN else os.strerror(number))
+
+    def stop(self) -> None:
+        """Hear nothing more; what the ring holds already can still be taken."""
+        self.attach(filters.DROP_ALL)
+
+    def take_error(self) -> int:
+        """Give the error that the socket is in, 0 if in none: ENETDOWN when the interface goes down or
+        away."""
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+    def counts(self) -> Counts:
+        """Ask the kernel what it has counted since the start."""
+        # Asking sets the kernel's own counts to 0; its first number has the drops in it.
+        packets, drops, _frozen = struct.unpack("=3I", self._socket.getsockopt(_SOL_PACKET, _STATISTICS, 12))
+        self._counts = Counts(self._counts.packets + packets, self._counts.drops + drops)
+        return self._counts
+
+    # -- blocks ------------------------------------------------------------------------------------
+
+    @property
+    def is_empty(self) -> bool:
+        """Say whether there is nothing in the ring, not even in the block that the kernel is filling."""
+        at = self._next * self._block
+        status, packets = struct.unpack_from("=II", self.memory, at + _STATUS)
+        return not packets and not status & _IS_OURS
+
+    def take(self) -> Iterator[Batch]:
+        """Give the packets that are there, up to a batch's worth of memory; `release` must follow."""
+        assert not self._taken, "what was taken before has not been released"
+        heads: list[int] = []
+        places: list[int] = []
+        while self._taken < self._batch:
+            at = self._next * self._block
+            status, packets, first = struct.unpack_from("=III", self.memory, at + _STATUS)
+            if not status & _IS_OURS:
+                break
+            self._walk(at + first, packets, heads, places)
+            self._next = (self._next + 1) % self._count
+            self._taken += 1
+        return self._batches(heads, places)
+
+    def _walk(self, at: int, packets: int, heads: list[int], places: list[int]) -> None:
+        """Step from packet to packet of a block."""
+        read, memory = struct.Struct("=I20xH").unpack_from, self.memory
+        for _ in range(packets):
+            following, place = read(memory, at)
+            heads.append(at + _RECORD)
+            places.append(place - _RECORD)
+            at += following
+
+    def _batches(self, heads: list[int], places: list[int]) -> Iterator[Batch]:
+        """Give the packets in batches in which every packet has its place equally far behind its header."""
+        order = "<" if sys.byteorder == "little" else ">"
+        interfaces = (Interface(RAW if self.is_cooked else ETHERNET, _TICKS),)
+        begin = 0
+        while begin < len(heads):
+            place = places[begin]
+            end = begin + 1
+            if places.count(place) == len(places):
+                end = len(heads)
+            while end < len(heads) and places[end] == place:
+                end += 1
+            layout = Layout(order, False, _CAPTURED, place)
+            yield Batch(Path(self.interface), self.memory, heads[begin:end], layout, interfaces, 0)
+            begin = end
+
+    def release(self) -> None:
+        """Give the blocks that were taken back to the kernel."""
+        for number in range(self._next - self._taken, self._next):
+            at = number % self._count * self._block
+            # In this order: `is_empty` must not see the old number in a block that nobody has filled anew.
+            struct.pack_into("=I", self.memory, at + _PACKETS, 0)
+            struct.pack_into("=I", self.memory, at + _STATUS, 0)
+        self._taken = 0
+
+
+def _hardware(interface: str) -> int:
+    """Ask what kind of packets an interface has (ARPHRD_...)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asker:
+        try:
+            # A longer name would be cut to that of another interface.
+            name = interface.encode() if len(interface.encode()) < _NAME_SIZE else b""
+            answer = fcntl.ioctl(asker, _SIOCGIFHWADDR, struct.pack(f"{_NAME_SIZE}s24x", name))
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise _cannot(interface, error.strerror) from error
+            there = ", ".join(name for _, name in socket.if_nameindex())
+            raise _cannot(interface, f"there is no such interface (there are: {there})") from error
+    family: int = struct.unpack_from("=H", answer, _NAME_SIZE)[0]
+    return family
+
+
+def _cannot(interface: str, cause: str | None) -> CaptureError:
+    return CaptureError(f"cannot capture on {interface}: {cause}")
