@@ -27,6 +27,8 @@ from netplayground.dump.model import CLIENT, SERVER, Ending
 from netplayground.packet.checksum import Octets
 from netplayground.packet.tcp import ACK, FIN, RST, SYN
 
+_MASK = SEQUENCES - 1
+
 
 class Gaps(Enum):
     """What is done where bytes are missing that the receiver has acknowledged."""
@@ -169,6 +171,39 @@ class Connection:
         if flags & FIN and stream.fin < 0:
             stream.finish(begin + length + missing)
         self._advance()
+
+    def accept(
+        self,
+        first: int,
+        other_first: int,
+        said: int,
+        other_said: int,
+        ack: int,
+        other_ack: int,
+        rows: int,
+        other_rows: int,
+    ) -> tuple[tuple[int, int], tuple[int, int]] | None:
+        """Take many segments of both sides that are in order in themselves, if they are the next here.
+
+        For each side: its first sequence number (-1: it says nothing), its bytes, its last acknowledgement,
+        its segments. Give what each side expected and had said before that, or None: take them one by one.
+        """  # fmt: skip
+        if not self.is_plain:
+            return None
+        one, other = self.streams
+        next_, other_next = one.next & _MASK, other.next & _MASK
+        if (first >= 0 and first != next_) or (other_first >= 0 and other_first != other_next):
+            return None
+        before = (next_, one.bytes), (other_next, other.bytes)
+        one.take(said, rows)
+        other.take(other_said, other_rows)
+        if ack >= 0:
+            other.acknowledge(ack)
+        if other_ack >= 0:
+            one.acknowledge(other_ack)
+        self.packets += rows + other_rows
+        self.last = self._rules.now
+        return before
 
     def _is_proof(self, side: int, flags: int) -> bool:
         """Say whether a segment without SYN shows that both sides know of the connection."""

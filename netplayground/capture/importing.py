@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from netplayground.capture.connection import Gaps
 from netplayground.capture.fragments import Fragments
@@ -20,6 +21,7 @@ from netplayground.capture.merging import Captures
 from netplayground.capture.network import Network, parse_network, parse_segment
 from netplayground.capture.reassembly import Limits, Reassembler
 from netplayground.capture.records import Batch
+from netplayground.capture.script import Script
 from netplayground.capture.stream import Overlap
 from netplayground.capture.telling import Clock, Teller
 from netplayground.dump.model import PROCESSES_FOLLOW, Address, RunHeader
@@ -27,6 +29,9 @@ from netplayground.dump.writer import DumpWriter, Written
 from netplayground.errors import CaptureError
 from netplayground.packet import MalformedPacket, icmp, ip, udp
 from netplayground.packet.checksum import Octets
+
+if TYPE_CHECKING:
+    from netplayground.capture.fast import Batches
 
 Progress = Callable[[int, int], None]
 
@@ -71,7 +76,14 @@ class Importer:
     def __init__(self, options: ImportOptions, writer: DumpWriter, hosts: Hosts, clock: Clock) -> None:
         self._clock = clock
         self.teller = Teller(writer, hosts)
-        self.reassembler = Reassembler(self.teller, options.overlap, options.gaps, options.limits)
+        self._script = Script(self.teller)
+        choices = options.overlap, options.gaps, options.limits
+        self.reassembler = Reassembler(self._script, *choices)
+        self._batches: Batches | None = None
+        if options.vectors and (fast := _short_way()):
+            self._batches = fast(self.reassembler, self._script, self.teller, writer, clock)
+        else:
+            self._script.memory = self.teller.recall
         self._fragments = Fragments()
         self._unknown_links: Counter[int] = Counter()
         self.packets = self.segments = self.no_ip = self.malformed = 0
@@ -82,17 +94,25 @@ class Importer:
         return self._fragments.dropped
 
     def feed(self, batch: Batch) -> None:
-        """Take a batch packet by packet."""
+        """Take a batch."""
         buffer = memoryview(batch.buffer)
+        if self._batches is not None:
+            usual = self._batches.take(batch, lambda *place: self._frame(buffer, *place))
+            if usual is not None:
+                self.packets += len(batch.heads)
+                self.segments += usual
+                return
         for interface, time_ns, begin, end, _missing in batch.packets():
-            self.packet(interface.link_type, time_ns, buffer, begin, end)
+            self.packets += 1
+            if time_ns > self._clock.now:
+                self._clock.now = time_ns
+            self.reassembler.advance(self._clock.now, 1)
+            self._frame(buffer, interface.link_type, begin, end)
+            if self._script.actions:
+                self._script.perform()
 
-    def packet(self, link_type: int, time_ns: int, buffer: memoryview, begin: int, end: int) -> None:
-        """Take one packet."""
-        self.packets += 1
-        if time_ns > self._clock.now:
-            self._clock.now = time_ns
-        self.reassembler.advance(self._clock.now, 1)
+    def _frame(self, buffer: memoryview, link_type: int, begin: int, end: int) -> None:
+        """Take one packet as it was captured."""
         if link_type not in HEADERS:
             self._unknown_links[link_type] += 1
             self.no_ip += 1
@@ -102,15 +122,15 @@ class Importer:
             self.no_ip += 1
             return
         try:
-            self.ip_packet(buffer, at, end)
+            self._ip_packet(buffer, at, end)
         except MalformedPacket:
             self.malformed += 1
 
-    def ip_packet(self, buffer: memoryview, begin: int, end: int) -> None:
+    def _ip_packet(self, buffer: memoryview, begin: int, end: int) -> None:
         """Take an IP packet; MalformedPacket if its headers make no sense."""
         network = parse_network(buffer, begin, end)
         if network.offset >= 0:
-            whole = self._fragments.take(network, buffer, self._clock.now)
+            whole = self._fragments.take(network, buffer, self.reassembler.now)
             if whole is None:
                 return
             buffer = memoryview(ip.emit_header(*_ends(network), network.protocol, len(whole)) + whole)
@@ -132,12 +152,12 @@ class Importer:
             ports = datagram.source_port, datagram.destination_port
             # Written anew: its checksum may never have been finished where it was captured.
             packet = udp.emit_packet(source, ports[0], destination, ports[1], datagram.payload)
-            self.teller.datagram(packet, source, destination, False)
+            self._script.datagram(packet, source, destination, False)
             return
         packet = bytes(buffer[begin : network.end])
         quoted = icmp.parse_unreachable(ip.parse_packet(packet))
         if quoted is None or not self._ends_connection(quoted):
-            self.teller.datagram(packet, source, destination, quoted is not None)
+            self._script.datagram(packet, source, destination, quoted is not None)
 
     def _ends_connection(self, quoted: Octets) -> bool:
         """Say whether an ICMP error has answered a SYN, which ends that connection."""
@@ -154,6 +174,7 @@ class Importer:
     def finish(self) -> None:
         """The captures are over."""
         self.reassembler.finish()
+        self._script.perform()
         self.teller.commit_datagrams()
 
     def check_links(self) -> None:
@@ -163,6 +184,17 @@ class Importer:
             raise CaptureError(
                 f"cannot read the packets: they are of link type {kinds}, which plg does not know"
             )
+
+
+def _short_way() -> type[Batches] | None:
+    """Give the way for whole batches, None where NumPy is not installed."""
+    try:
+        from netplayground.capture.fast import Batches
+    except ImportError as error:
+        if error.name != "numpy":
+            raise
+        return None
+    return Batches
 
 
 def _ends(network: Network) -> tuple[bytes, bytes]:

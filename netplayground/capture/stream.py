@@ -154,6 +154,12 @@ class Stream:
         self.differing += differing
         return differing
 
+    def take(self, length: int, segments: int) -> None:
+        """So much has been said in order, in so many segments, and told already."""
+        self.next += length
+        self.bytes += length
+        self.segments += segments
+
     def take_next(self) -> bytes | None:
         """Take the piece that is next in order, None if that has not come."""
         if not self.starts or self.starts[0] != self.next:

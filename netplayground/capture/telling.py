@@ -77,15 +77,24 @@ class Teller:
         self.missing = 0
         self.differing = 0
 
-    def opened(self, connection: Connection) -> None:
-        """Begin the connection in the dump."""
+    def prepare(self, connection: Connection) -> Told:
+        """Give a connection its place in the dump: connections are numbered in the order of this."""
         key = connection.key if connection.client == 0 else turned(connection.key)
         half = (len(key) - 4) // 2
         client, server = key[:half], key[half : 2 * half]
-        self.meet(client, server)
         ports = int.from_bytes(key[-4:-2], "big"), int.from_bytes(key[-2:], "big")
         writer = self._writer.connection(4 if half == 4 else 6, client, ports[0], server, ports[1])
+        writer.claim()
         connection.told = told = Told(writer)
+        return told
+
+    def opened(self, connection: Connection) -> None:
+        """Begin the connection in the dump."""
+        told = connection.told if isinstance(connection.told, Told) else self.prepare(connection)
+        writer, key = told.writer, connection.key
+        half = (len(key) - 4) // 2
+        ends = key[:half], key[half : 2 * half]
+        self.meet(*(ends if connection.client == 0 else ends[::-1]))
         writer.syn()
         if connection.initial[connection.client] < 0:
             writer.note(START_MISSING)

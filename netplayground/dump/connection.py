@@ -75,14 +75,14 @@ class ConnectionWriter:
         self._established_ns = 0
         self._fins = 0
         self._chunks = [0, 0]
+        self._first = -1
         self.id = -1
         self.ending: Ending | None = None
 
     # -- how it begins -----------------------------------------------------------------------------
 
-    def syn(self) -> None:
-        """The client asks for the connection."""
-        assert self.id < 0, "a connection has one SYN"
+    def claim(self) -> None:
+        """Take the next id and sequence numbers; `syn` does it where nobody has done it before."""
         self.id, client, server = self._ledger.open(self)
         # `_sum` is the IPv4 header's sum, or IPv6's first word: the one number of the header's constant part.
         if self._is_v4:
@@ -92,8 +92,15 @@ class ConnectionWriter:
         self._base = [client + 1, server + 1]
         self._next = [client + 1, server + 1]
         self._acked = [client + 1, server + 1]
+
+    def syn(self) -> None:
+        """The client asks for the connection."""
+        if self.id < 0:
+            self.claim()
+        assert self._first < 0, "a connection has one SYN"
         self._opened_ns = now = self._out.now()
-        self._first = self._bare(CLIENT, client, 0, segments.SYN, now, SYN_OPTIONS)
+        sequence = self._next[CLIENT] - 1
+        self._first = self._bare(CLIENT, sequence, 0, segments.SYN, now, SYN_OPTIONS)
 
     def established(self) -> None:
         """The server has accepted."""
@@ -157,6 +164,18 @@ class ConnectionWriter:
         position = out.offset + end
         out.commit(after + trailer.size)
         return position
+
+    def constants(self) -> tuple[int, int, int]:
+        """Give the one number of the headers' constant part, and where the sides' bytes begin, for who packs
+        this connection's chunks himself (see `bulk`)."""
+        return self._sum, self._base[CLIENT], self._base[SERVER]
+
+    def passed(self, side: int, length: int, chunks: int) -> None:
+        """Somebody will write so much of what `side` says himself, less than what may be unacknowledged."""
+        if self._next[side] + length - self._acked[side] > _UNACKED_MOST:
+            self._acknowledge(side, self._out.now())
+        self._next[side] += length
+        self._chunks[side] += chunks
 
     def extents(self, offset: int, skip: int, length: int) -> list[tuple[int, int]]:
         """Say where in the file, as (offset, length), a chunk that begins at `offset` lies, but for its first

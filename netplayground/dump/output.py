@@ -70,7 +70,7 @@ class Output:
             self.commit(self.fill)
         return self.offset + self.fill
 
-    def append(self, block: bytes) -> None:
+    def append(self, block: View) -> None:
         """Put a block, for which `place` made room, behind what waits; it goes out with the next commit."""
         if len(block) > CAPACITY:
             self.gather([block])

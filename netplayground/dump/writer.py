@@ -12,6 +12,7 @@ import fcntl
 import os
 import stat
 import time
+from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,13 +22,15 @@ from netplayground.dump import blocks
 from netplayground.dump.connection import ConnectionWriter
 from netplayground.dump.datagram import DatagramWriter
 from netplayground.dump.index import FACT_BIT, NO_CONNECTION, Footer, emit_footer
-from netplayground.dump.ledger import Ledger, next_duty
+from netplayground.dump.ledger import BATCH, Ledger, next_duty
 from netplayground.dump.model import Ending, RunHeader
-from netplayground.dump.output import Output
+from netplayground.dump.output import Output, View
 from netplayground.dump.segments import Tuple
 from netplayground.errors import DumpError
 
 _NEVER = 1 << 62
+_COPY_MOST = 1 << 14
+"""Up to here copying costs less than a call of the kernel."""
 _FIRST_SEQUENCE = 0x10000000
 
 
@@ -117,6 +120,22 @@ class DumpWriter:
         block = blocks.emit_fact(kind, self._out.now(), fields)
         self._ledger.log(NO_CONNECTION | FACT_BIT, self._out.place(len(block)))
         self._out.append(block)
+
+    def span(self, blocks: View, ids: array[int], starts: array[int], at: int) -> int:
+        """Write whole blocks of chunks that somebody has packed: whose each is, and where it begins when the
+        first begins at `at`; give where in the file that is. At most BATCH octets at a time."""
+        assert len(blocks) <= BATCH, "more than may go between two looks at the pages"
+        out, log = self._out, self._ledger.events
+        is_small = len(blocks) <= _COPY_MOST
+        position = out.place(len(blocks)) if is_small else out.end
+        log.ids.extend(ids)
+        shift = position - log.base - at
+        log.offsets.extend([start + shift for start in starts])
+        if is_small:
+            out.append(blocks)
+        else:
+            out.gather([out.view[: out.fill], blocks] if out.fill else [blocks])
+        return position
 
     def flush(self) -> None:
         """Write what waits in the buffer."""

@@ -1,0 +1,78 @@
+"""What a batch's packets bring about, noted first and written afterwards, in the order of the packets.
+
+A batch is taken connection by connection, piece by piece; its dump has everybody's events in the order in
+which they were captured. So the reassembler tells this listener, which notes each event with the number of
+the packet that brought it about; `perform` tells them all to the teller, with the times of their packets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any
+
+from netplayground.capture.connection import Connection
+from netplayground.capture.telling import Teller
+from netplayground.dump.model import Ending
+from netplayground.packet.checksum import Octets
+
+Action = tuple[int, Callable[..., None], tuple[Any, ...]]
+Recall = Callable[[Connection, int, int, int], bytes | None]
+
+_first = itemgetter(0)
+
+
+class Script:
+    """The listener; `at` is the number of the packet that is being looked at."""
+
+    def __init__(self, teller: Teller) -> None:
+        self.teller = teller
+        self.at = 0
+        self.actions: list[Action] = []
+        self.memory: Recall = lambda connection, side, sequence, length: None
+        self._said: dict[int, list[tuple[int, int, bytes]]] = {}
+
+    def opened(self, connection: Connection) -> None:
+        self.actions.append((self.at, self.teller.opened, (connection,)))
+
+    def established(self, connection: Connection) -> None:
+        self.actions.append((self.at, self.teller.established, (connection,)))
+
+    def said(self, connection: Connection, side: int, sequence: int, data: Octets) -> None:
+        self.actions.append((self.at, self.teller.said, (connection, side, sequence, data)))
+        self._said.setdefault(id(connection), []).append((side, sequence, bytes(data)))
+
+    def missed(self, connection: Connection, side: int, length: int) -> None:
+        self.actions.append((self.at, self.teller.missed, (connection, side, length)))
+
+    def differed(self, connection: Connection, side: int, sequence: int, count: int) -> None:
+        self.actions.append((self.at, self.teller.differed, (connection, side, sequence, count)))
+
+    def finished(self, connection: Connection, side: int) -> None:
+        self.actions.append((self.at, self.teller.finished, (connection, side)))
+
+    def ended(self, connection: Connection, ending: Ending) -> None:
+        self.actions.append((self.at, self.teller.ended, (connection, ending)))
+
+    def datagram(self, packet: bytes, source: bytes, destination: bytes, is_error: bool) -> None:
+        self.actions.append((self.at, self.teller.datagram, (packet, source, destination, is_error)))
+
+    def recall(self, connection: Connection, side: int, sequence: int, length: int) -> bytes | None:
+        """Give what was said there: in this batch, or before it."""
+        for who, begin, data in self._said.get(id(connection), ()):
+            if who == side and begin <= sequence and sequence + length <= begin + len(data):
+                return data[sequence - begin : sequence - begin + length]
+        return self.memory(connection, side, sequence, length)
+
+    def perform(self) -> None:
+        """Tell all that was noted, now."""
+        for _, tell, arguments in self.take():
+            tell(*arguments)
+
+    def take(self) -> list[Action]:
+        """Give what was noted, in the order of the packets, and begin anew."""
+        actions = self.actions
+        actions.sort(key=_first)
+        self.actions = []
+        self._said.clear()
+        return actions
