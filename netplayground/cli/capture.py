@@ -1,0 +1,143 @@
+"""`plg capture`: what crosses an interface becomes a dump, as it happens."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from netplayground.cli.import_ import Size, summary_lines
+from netplayground.cli.invocation import debug_option
+from netplayground.cli.words import counted, tell
+from netplayground.errors import PlaygroundError
+
+if TYPE_CHECKING:
+    from netplayground.session.capture import Captured, Status
+
+_LINE_S = 10.0
+
+
+@click.command(
+    "capture",
+    context_settings={"show_default": True},
+    help="""Make a dump of what crosses an interface, until ^C; as `plg import` does of a file.
+
+    It needs the right to capture: root, or CAP_NET_RAW. What the kernel had to drop, because plg or the disk
+    was too slow, is counted and said.
+
+    \b
+    plg capture -i eth0 -f dump.traffic --filter "tcp port 5432" --name 10.1.2.3=db
+    """,
+)
+@click.option("-i", "--interface", required=True, metavar="IFACE", help="Where to listen: eth0, lo, ...")
+@click.option(
+    "-f", "--file", "dump_path", required=True, type=click.Path(path_type=Path), help="The dump to write."
+)
+@click.option(
+    "--filter",
+    "expression",
+    metavar="BPF",
+    default="",
+    show_default=False,
+    help="Only these packets, in tcpdump's language.",
+)
+@click.option(
+    "--name", "names", metavar="ADDRESS=NAME", multiple=True, help="What an address is called; repeatable."
+)
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so long."
+)
+@click.option("--count", type=click.IntRange(min=1), metavar="PACKETS", help="End after so many packets.")
+@click.option(
+    "--ring",
+    type=Size(),
+    default="64M",
+    help="Memory in which packets wait for plg: for a disk that falters now and then.",
+)
+@click.option("-p", "--no-promiscuous", is_flag=True, help="Only what is for this host.", show_default=False)
+@click.option("-v", "--verbose", is_flag=True, help="A line each 10 s: packets, drops.", show_default=False)
+@debug_option
+def command(
+    interface: str,
+    dump_path: Path,
+    expression: str,
+    names: tuple[str, ...],
+    timeout_s: float | None,
+    count: int | None,
+    ring: int,
+    no_promiscuous: bool,
+    verbose: bool,
+) -> int:
+    # Imported where it is used, as all that is heavy: see main.
+    from netplayground.capture.hosts import parse_names
+    from netplayground.session.capture import CaptureOptions, capture
+
+    options = CaptureOptions(
+        interface=interface,
+        dump=dump_path,
+        filter=expression,
+        names=parse_names(names),
+        ring=ring,
+        promiscuous=not no_promiscuous,
+        timeout_s=timeout_s,
+        packets=count,
+    )
+    with Ticker(verbose) as ticker:
+        captured = capture(options, ticker.show)
+    for line in captured_lines(dump_path, captured):
+        tell(line)
+    return PlaygroundError.exit_status if captured.trouble else 0
+
+
+def captured_lines(path: Path, captured: Captured) -> Iterator[str]:
+    """What there is, what the kernel had no room for, and why it ended if nobody asked for that."""
+    drops, let_through = captured.counts.drops, captured.counts.packets
+    share = f" of {let_through:,}; the streams that lack them say so" if drops else ""
+    first, *rest = summary_lines(path, captured.imported)
+    yield first
+    yield f"{counted(drops, 'packet')} dropped by the kernel{share}"
+    yield from rest
+    if captured.trouble:
+        yield captured.trouble
+
+
+class Ticker:
+    """On a terminal a line that is written over; else, where it is asked for, a line each ten seconds."""
+
+    def __init__(self, verbose: bool) -> None:
+        self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._verbose = verbose
+        self._next = time.monotonic() + (0 if self._is_terminal else _LINE_S)
+        self._width = 0
+
+    def __enter__(self) -> Ticker:
+        return self
+
+    def __exit__(self, *_ended: object) -> None:
+        if self._width:
+            sys.stderr.write(f"\r{'':<{self._width}}\r")
+            sys.stderr.flush()
+
+    def show(self, status: Status) -> None:
+        """Say how far it has come, if it is time to."""
+        if time.monotonic() < self._next:
+            return
+        text = ", ".join(
+            (
+                counted(status.packets, "packet"),
+                f"{status.drops:,} dropped",
+                counted(status.connections, "connection"),
+                f"{counted(status.size, 'byte')} in the dump",
+            )
+        )
+        if self._is_terminal:
+            sys.stderr.write(f"\r{'plg: ' + text:<{self._width}}")
+            sys.stderr.flush()
+            self._width = max(self._width, len(text) + 5)
+        elif self._verbose:
+            self._next += _LINE_S
+            tell(text)
