@@ -2,15 +2,16 @@
 
 What the process does itself is awaited; what it is to hear is given. The front is the first event that is
 neither done nor waived: while something awaited stands there, the process hears nothing that came later.
-Where that is given up, the front moves on: an event that lies behind it is released, and goes as soon as its
-own connection has come so far. The front never goes back.
+Where that is given up, the front moves on. What is to be heard there and cannot be, for its own connection
+has not come so far, is passed when its time has come: an event before the front is released, and goes as soon
+as its own connection allows it. The front never goes back.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from netplayground.dump.model import CLIENT, SERVER
 from netplayground.replay.part import Part
@@ -38,7 +39,9 @@ class Course:
         "idle_since",
         "index",
         "is_awaiting",
+        "is_held",
         "is_resigned",
+        "is_running",
         "is_signalled",
         "last_event",
         "last_given",
@@ -47,6 +50,7 @@ class Course:
         "looked_at",
         "open_parts",
         "opens_connections",
+        "own",
         "parts",
         "process",
         "remaining",
@@ -65,11 +69,13 @@ class Course:
         self.connects = array("Q")  # those of them that are connects to it
         self.index = 0
         self.is_awaiting = False  # what stands at the front is the process's to do
+        self.is_held = False  # what stands at the front is to be heard, but cannot be
+        self.own = array("Q")  # record << 1 | side of those that have to come
         self.parts: dict[int, Part] = {}
         self.open_parts: set[Part] = set()
         self.remaining = 0  # records that are still to be settled
         self.opens_connections = False
-        self.has_started = self.is_signalled = self.died = False
+        self.has_started = self.is_running = self.is_signalled = self.died = False
         self.exited_at: int | None = None
         self.gone_at: int | None = None
         self.idle_since = 0
@@ -96,8 +102,16 @@ class Course:
                 return entry >> 1
             index += 1
         self.index = index
-        self.is_awaiting = False
+        self.is_awaiting = self.is_held = False
         return NONE
+
+    def pass_front(self) -> None:
+        """Release what stands at the front."""
+        self.index += 1
+
+    def own_records(self) -> Iterator[tuple[int, int]]:
+        """The records that have to come, and the process's side in each."""
+        return ((entry >> 1, entry & 1) for entry in self.own)
 
     def released_up_to(self) -> int:
         """Events before this one are released."""
@@ -108,30 +122,40 @@ class Course:
         tape = self._tape
         number, code = tape.record[event], tape.code[event]
         part = self.parts.get(number)
-        if (
-            self._optional[number]
-            and (part is None or code & 1 == side)
-            and not (code == SYN and side == SERVER)
-        ):
+        self.is_held = False
+        if self.died:
             return False
-        if code == SYN:
-            self.is_awaiting = side == CLIENT
-            return not self._is_taken(number) if side == CLIENT else part is None and not self.died
-        if code == ESTABLISHED:
-            self.is_awaiting = True
-            return part is not None and not (part.is_connected or part.is_waived)
+        if code <= ESTABLISHED:
+            return self._set_up_stands(event, side, part)
         self.is_awaiting = code & 1 == side
+        if self._optional[number] and (part is None or self.is_awaiting):
+            return False
         if part is None:
-            # Its connection has not come; what would have been heard there is released.
-            return self.is_awaiting and not self.died
-        if part.is_waived or self.died:
+            self.is_held = not self.is_awaiting
+            return True
+        if part.is_waived:
             return False
         if not part.is_connected:
             self.is_awaiting = True
-            return True
+            return not self._optional[number]
         if self.is_awaiting:
             return not part.has_done(event)
-        return part.give == event and part.may_hear()
+        self.is_held = not (part.give == event and part.may_hear())
+        return part.give <= event
+
+    def _set_up_stands(self, event: int, side: int, part: Part | None) -> bool:
+        tape = self._tape
+        number = tape.record[event]
+        if side == CLIENT:
+            self.is_awaiting = True
+            return not (self._optional[number] or self._is_taken(number))
+        if tape.code[event] == SYN:
+            self.is_awaiting = False
+            return part is None
+        self.is_awaiting = True
+        if self._optional[number]:
+            return False
+        return part is not None and not (part.is_connected or part.is_waived)
 
     def give_up_before(self, event: int, side: int) -> None:
         """Await nothing that came before this event any more."""
@@ -181,7 +205,9 @@ def make_courses(
         client, server = record.processes
         if not optional[record.number]:
             if client in courses:
-                courses[client].remaining += 1
+                courses[client].own.append(record.number << 1 | CLIENT)
             if server in courses and server != client and accepted[record.number]:
-                courses[server].remaining += 1
+                courses[server].own.append(record.number << 1 | SERVER)
+    for course in courses.values():
+        course.remaining = len(course.own)
     return courses

@@ -3,16 +3,18 @@
 A key is (client, server, server port); where the port was its kernel's choice it counts as dynamic, and the
 key has 0. A live connection takes the earliest untaken record of its key, provisionally. When it turns out to
 say something else, `settle` looks for a record that fits all that it has said and heard: the earliest one
-that is untaken, or that another connection has which can do with a different one, and so on (an augmenting
-path, as in any bipartite matching). So a connection is bound only by what it was given that no other record
-would give.
+that is untaken, else one that another connection has which can do with a different one, and so on (an
+augmenting path, as in any bipartite matching). So a connection is bound only by what it was given that no
+other record would give.
 
 The client's ends of connections and the server's ends are matched apart, each process by itself: `End` is
-whatever the caller moves from record to record.
+whatever the caller moves from record to record. One that can no longer move is fixed, and not looked at
+again.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
@@ -27,20 +29,36 @@ _DEEPEST = 64  # swaps in a row
 _MOST_TRIES = 4096  # per search: a client that says something altogether new must not stop the world
 
 
+class _Queue:
+    """Records in recorded order; those before `first` are gone."""
+
+    __slots__ = ("first", "numbers")
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.first = 0
+
+    def back_to(self, number: int) -> None:
+        """The record is there again."""
+        self.first = min(self.first, bisect_left(self.numbers, number))
+
+
 class Matching(Generic[End]):
     """The records that may be taken, and who has taken which."""
 
     def __init__(self, records: Sequence[Record], ephemeral: tuple[int, int]) -> None:
         self._records = records
         self._ephemeral = ephemeral
-        self._by_key: dict[Key, list[int]] = {}
-        self._first: dict[Key, int] = {}  # every record of the key before this place is gone
+        self._queues: dict[Key, _Queue] = {}  # by key, and by the true port where that is dynamic
+        self._movable: dict[Key, dict[int, None]] = {}  # untaken, or its end can move; in recorded order
         self._spent: set[int] = set()
         self.taken: dict[int, End] = {}
 
     def add(self, number: int) -> None:
         """A record that may be played; in recorded order."""
-        self._by_key.setdefault(self._key_of(number), []).append(number)
+        for queue in self._queues_of(number):
+            queue.numbers.append(number)
+        self._movable.setdefault(self._key_of(number), {})[number] = None
 
     def is_dynamic(self, port: int) -> bool:
         """Whether a server's port was chosen by its kernel."""
@@ -50,17 +68,17 @@ class Matching(Generic[End]):
         """The key of a connection."""
         return client, server, DYNAMIC if self.is_dynamic(port) else port
 
+    def numbers(self, key: Key) -> Sequence[int]:
+        """All records of a key, in recorded order."""
+        queue = self._queues.get(key)
+        return queue.numbers if queue is not None else ()
+
     def earliest(self, key: Key, port: int) -> int | None:
         """The record that a new connection takes: of a dynamic key, one of that very port before others."""
-        numbers, first = self._by_key.get(key, []), self._first.get(key, 0)
-        while first < len(numbers) and self.is_gone(numbers[first]):
-            first += 1
-        self._first[key] = first
+        found = None
         if key[2] == DYNAMIC:
-            for number in numbers[first:]:
-                if self._records[number].port == port and not self.is_gone(number):
-                    return number
-        return numbers[first] if first < len(numbers) else None
+            found = self._first_of((key[0], key[1], port))
+        return found if found is not None else self._first_of(key)
 
     def is_gone(self, number: int) -> bool:
         """Whether somebody has or had it."""
@@ -73,12 +91,18 @@ class Matching(Generic[End]):
     def release(self, number: int) -> None:
         """Nobody has it any more: another connection can be it."""
         del self.taken[number]
-        self._first.pop(self._key_of(number), None)
+        for queue in self._queues_of(number):
+            queue.back_to(number)
 
     def spend(self, number: int) -> None:
         """Nobody has it any more, and no other connection can be it."""
         self.taken.pop(number, None)
         self._spent.add(number)
+        self.fix(number)
+
+    def fix(self, number: int) -> None:
+        """Whoever has it keeps it."""
+        self._movable[self._key_of(number)].pop(number, None)
 
     def settle(
         self,
@@ -90,11 +114,8 @@ class Matching(Generic[End]):
         """Find another record for the end that has `number`: the moves that lead there, in order; None where
         there is none. `fits` says whether an end can be a record, and what it is then. `among_taken`: only
         records that some end has."""
-        numbers = [
-            each
-            for each in self._by_key[self._key_of(number)]
-            if each not in self._spent and (not among_taken or each in self.taken)
-        ]
+        movable = self._movable[self._key_of(number)]
+        numbers = [each for each in movable if each in self.taken] if among_taken else list(movable)
         return _Search(self._records, self.taken, numbers, fits).path(end, number, 0)
 
     def apply(self, moves: Sequence[tuple[End, int, Moved]], freed: int) -> None:
@@ -103,7 +124,23 @@ class Matching(Generic[End]):
         for end, number, _ in moves:
             self.taken[number] = end
         if freed not in self.taken:
-            self._first.pop(self._key_of(freed), None)
+            for queue in self._queues_of(freed):
+                queue.back_to(freed)
+
+    def _first_of(self, key: Key) -> int | None:
+        queue = self._queues.get(key)
+        if queue is None:
+            return None
+        numbers, first = queue.numbers, queue.first
+        while first < len(numbers) and self.is_gone(numbers[first]):
+            first += 1
+        queue.first = first
+        return numbers[first] if first < len(numbers) else None
+
+    def _queues_of(self, number: int) -> list[_Queue]:
+        record = self._records[number]
+        keys = {(*record.processes, record.port), self._key_of(number)}
+        return [self._queues.setdefault(key, _Queue()) for key in keys]
 
     def _key_of(self, number: int) -> Key:
         record = self._records[number]
@@ -130,20 +167,30 @@ class _Search(Generic[End, Moved]):
     def path(self, end: End, freed: int, depth: int) -> list[tuple[End, int, Moved]] | None:
         """The moves by which `end` gets another record; once somebody has moved, `freed` is one."""
         self._seen.add(freed)
+        if depth and (moved := self._fits(end, self._records[freed])) is not None:
+            return [(end, freed, moved)]
+        held: list[tuple[int, Moved]] = []
         for number in self._numbers:
-            is_freed = depth > 0 and number == freed
-            if (number in self._seen and not is_freed) or not self._tries:
+            if number in self._seen or not self._tries:
                 continue
             self._tries -= 1
             moved = self._fits(end, self._records[number])
             if moved is None:
                 continue
-            holder = self._taken.get(number)
-            if is_freed or holder is None:
+            if number not in self._taken:
                 return [(end, number, moved)]
-            if depth < _DEEPEST:
-                self._seen.add(number)
-                moves = self.path(holder, freed, depth + 1)
-                if moves is not None:
-                    return [*moves, (end, number, moved)]
+            held.append((number, moved))
+        return self._make_room(end, freed, depth, held)
+
+    def _make_room(
+        self, end: End, freed: int, depth: int, held: Sequence[tuple[int, Moved]]
+    ) -> list[tuple[End, int, Moved]] | None:
+        """All that fits is taken: let one of the holders move."""
+        for number, moved in held if depth < _DEEPEST else ():
+            if number in self._seen:
+                continue
+            self._seen.add(number)
+            moves = self.path(self._taken[number], freed, depth + 1)
+            if moves is not None:
+                return [*moves, (end, number, moved)]
         return None

@@ -6,7 +6,11 @@ itself.
 
     connecting ── connected ──┬── settled (all was said, given and closed as recorded)
                               ├── diverged (no longer compared; it still hears what is left)
-                              └── either, then over (nothing more can be given or said)
+                              ├── spare (nothing was said or heard; its record is for another connection)
+                              └── any of these, then over (nothing more can be given or said)
+
+Which call closes a connection says little once everything was said and heard: a process that has read its
+last byte closes with a FIN, one that has not yet with a RST. So there either stands for the other.
 """
 
 from __future__ import annotations
@@ -18,6 +22,9 @@ from netplayground.replay.tape import CHUNK, FIN, NONE, Record, Tape, other
 
 if TYPE_CHECKING:
     from netplayground.replay.course import Course
+
+OPENING = 32
+"""So many of the first bytes that a part said tell most records apart without reading them."""
 
 
 class Part:
@@ -38,7 +45,9 @@ class Part:
         "is_full",
         "is_over",
         "is_settled",
+        "is_spare",
         "line",
+        "opening",
         "quiet_since",
         "record",
         "rst_given",
@@ -57,6 +66,8 @@ class Part:
         self.given = 0  # bytes
         self.fin_given = self.rst_given = self.fin_seen = self.rst_seen = False
         self.is_connected = self.is_full = self.is_settled = self.is_over = self.has_diverged = False
+        self.is_spare = False
+        self.opening = b""  # the first bytes that it said
         self.has_spoken = False  # once diverged: since it heard something last
         self.quiet_since = 0
         self.line: object = None
@@ -64,7 +75,12 @@ class Part:
     @property
     def is_waived(self) -> bool:
         """Whether nothing more is awaited of it."""
-        return self.has_diverged or self.is_over
+        return self.has_diverged or self.is_over or self.is_spare
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it can play no other record any more."""
+        return self.has_diverged or self.is_over or self.is_spare or self.fin_given or self.rst_given
 
     @property
     def said_all(self) -> bool:
@@ -76,23 +92,33 @@ class Part:
         """Whether every recorded byte for it was given."""
         return self.given >= self.record.bytes[other(self.side)]
 
+    @property
+    def is_unused(self) -> bool:
+        """Whether no byte has gone either way, and one may still go."""
+        return not (self.opening or self.given or self.fin_seen or self.is_waived)
+
     def may_hear(self) -> bool:
         """Whether it has said all that was said before the next event for it to hear."""
         event = self.give
-        return event != NONE and self.is_connected and self.comparison.position >= self._tape.against[event]
-
-    def has_heard(self, event: int) -> bool:
-        """Whether an event of the other side was given."""
-        what = self._tape.code[event] & ~1
-        if what == CHUNK:
-            return self.given >= self._tape.upto[event]
-        return self.fin_given if what == FIN else self.rst_given
+        if event == NONE or not self.is_connected or self.comparison.position < self._tape.against[event]:
+            return False
+        return self.fin_seen or self.record.fins[self.side] > event
 
     def has_done(self, event: int) -> bool:
         """Whether an event of its own side has come."""
         if self._tape.code[event] & ~1 == CHUNK:
             return self.comparison.position >= self._tape.upto[event]
+        # After a FIN all that can be left is the RST for what was never read.
         return self.fin_seen or self.rst_seen
+
+    def has_to_close(self) -> bool:
+        """Whether its side closed or aborted in the recording."""
+        return self.record.fins[self.side] != NONE or self.record.rsts[self.side] != NONE
+
+    def open_with(self, data: memoryview) -> None:
+        """Keep the first bytes that it says."""
+        if len(self.opening) < OPENING:
+            self.opening = (self.opening + bytes(data[:OPENING]))[:OPENING]
 
     def next_said(self) -> int:
         """The next event in which it is to say bytes; NONE when there is none."""
@@ -128,9 +154,4 @@ class Part:
         """Whether all was said, heard and closed as on the tape, as far as the tape goes."""
         if not (self.said_all and self.give == NONE):
             return False
-        record, side = self.record, self.side
-        if record.rsts[side] != NONE:
-            return self.rst_seen
-        if record.fins[side] != NONE:
-            return self.fin_seen or self.rst_seen or self.rst_given
-        return True
+        return not self.has_to_close() or self.fin_seen or self.rst_seen or self.rst_given

@@ -17,14 +17,13 @@ What comes otherwise goes to the referee. How a run ends is said in waiting.py.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from enum import Enum
-from typing import Protocol
 
 from netplayground.dump.model import CLIENT, SERVER
+from netplayground.replay import judge as judging
 from netplayground.replay.assignment import Assignment
 from netplayground.replay.clock import TapeClock
-from netplayground.replay.compare import Mismatch
 from netplayground.replay.course import (
     FOREVER,
     LONGEST_COURTESY_NS,
@@ -32,65 +31,22 @@ from netplayground.replay.course import (
     Course,
     make_courses,
 )
+from netplayground.replay.judge import Judge
+from netplayground.replay.loose import Loose
 from netplayground.replay.masks import Mask
 from netplayground.replay.options import OnDivergence, Pace, ReplayOptions
 from netplayground.replay.part import Part
 from netplayground.replay.referee import Referee
-from netplayground.replay.tape import CHUNK, FIN, NOBODY, NONE, RST, SYN, Outcome, Tape
+from netplayground.replay.stage import ANSWERS, Answer, Stage
+from netplayground.replay.tape import CHUNK, FIN, NOBODY, NONE, RST, SYN, Outcome, Record, Tape
 from netplayground.replay.verdict import Verdict
-from netplayground.replay.waiting import Activity, Overtime, Patience, Stall
+from netplayground.replay.waiting import Overtime, Patience, Stall
 
 _SHORT_GAP_NS = 2_000_000
 _SOON_NS = 5_000_000  # an answer that came so soon in the recording is worth a moment's waiting
 _RETRY_NS = 10_000_000
 _LAST_WORDS_NS = 250_000_000  # what its kernel has for a process that is gone
-_TAIL_NS = 20_000_000  # so long before the recording's end, what comes may as well have come after it
-
-
-class Answer(Enum):
-    """What becomes of a live client's SYN."""
-
-    ACCEPT = "accept"
-    REFUSE = "refuse"
-    UNREACHABLE = "unreachable"
-    SILENCE = "silence"
-
-
-_ANSWERS = {
-    Outcome.REFUSED: Answer.REFUSE,
-    Outcome.UNREACHABLE: Answer.UNREACHABLE,
-    Outcome.UNANSWERED: Answer.SILENCE,
-    Outcome.ABORTED: Answer.SILENCE,
-}
-
-
-class Stage(Protocol):
-    """Carries out what the player decides. `part.line` is its own."""
-
-    def start(self, process: int) -> None:
-        """The process's time has come."""
-
-    def connect(self, part: Part) -> None:
-        """Connect to the live server; answer with `on_connected` or `on_connect_failed`."""
-
-    def give(self, part: Part, offset: int, length: int) -> bool:
-        """Hand the process these bytes of the tape's file; whether it is to have no more before
-        `on_drained`."""
-
-    def fin(self, part: Part) -> None:
-        """Close the direction toward the process, after all that it was given."""
-
-    def reset(self, part: Part) -> None:
-        """Abort the connection, after all that the process was given."""
-
-    def signal(self, process: int) -> None:
-        """Send the process the kill signal."""
-
-    def look_at(self, process: int) -> Activity:
-        """What its threads do."""
-
-    def end(self, why: str) -> None:
-        """End the run; comes once."""
+_TAIL_NS = 20_000_000  # at most so long before the recording's end, what comes may have come after it
 
 
 class Player:
@@ -114,11 +70,16 @@ class Player:
         self._overtime = Overtime(
             tape, self._courses, options, self._clock, self._referee, stage.look_at, stage.signal
         )
+        self._loose = Loose(options.patience_ns)
+        self._judge = Judge(tape, self._assignment, self._referee, self._loose, self._is_beyond_tape)
+        # Where the tape ends: at the mark, else with its last event.
+        self._tape_end = tape.mark_ns if tape.mark_ns is not None else tape.time[-1] if tape.time else 0
+        self._began = 0
         self._now = 0
         self._time = 0  # on the tape
-        self._retries: list[tuple[int, Part]] = []
-        self._loose: set[Part] = set()  # diverged, with something left to hear
+        self._retries: deque[tuple[int, Part]] = deque()
         self._has_ended = False
+        self._is_incomplete = False  # a process went before it had done and heard all
 
     @property
     def assignment(self) -> Assignment:
@@ -129,7 +90,7 @@ class Player:
 
     def start(self, now: int) -> None:
         """The run begins."""
-        self._now = now
+        self._began = self._now = now
         self._clock.start(now)
         self._stall.progress(now)
         self._go_on()
@@ -138,12 +99,14 @@ class Player:
         """A live process runs."""
         self._begin(now)
         course = self._courses[process]
+        course.is_running = True
         self._is_active(course)
         self._go_on(course)
 
     def on_process_exited(self, process: int, now: int) -> None:
         """A live process's command has ended; what its kernel still says may come after this."""
         self._begin(now)
+        self._courses[process].is_running = True  # or was
         self._courses[process].exited_at = now
         self._stall.progress(now)
         self._go_on()
@@ -164,22 +127,40 @@ class Player:
         course = self._courses[client]
         self._is_active(course)
         record = self._assignment.find(client, server, port)
-        part = None
         if record is None:
-            answer = Answer.UNREACHABLE if server == NOBODY else Answer.REFUSE
-            self._referee.comes_unknown(course, server, port, course.released_up_to())
+            answered = self._answer_unknown(course, server, port)
         else:
-            self._stall.progress(now)
-            if record.outcome is Outcome.ACCEPTED:
-                answer, part = Answer.ACCEPT, self._assignment.cast(course, CLIENT, record)
-            else:
-                answer = _ANSWERS[record.outcome]
-                self._assignment.spend(record)
-                self._referee.answers(record)
-                if not self._assignment.optional[record.number]:
-                    course.remaining -= 1
+            answered = self._answer(course, record)
         self._go_on(course)
-        return answer, part
+        return answered
+
+    def _answer(self, course: Course, record: Record) -> tuple[Answer, Part | None]:
+        """A live client's connect takes a record."""
+        self._stall.progress(self._now)
+        if record.outcome is Outcome.ACCEPTED:
+            return Answer.ACCEPT, self._assignment.cast(course, CLIENT, record)
+        self._assignment.spend(record)
+        self._referee.answers(record)
+        if not self._assignment.optional[record.number]:
+            course.remaining -= 1
+        return ANSWERS[record.outcome], None
+
+    def _answer_unknown(self, course: Course, server: int, port: int) -> tuple[Answer, Part | None]:
+        """There is no record for a live client's connect."""
+        usual = self._assignment.usual(course.process, server, port)
+        if usual is not None:
+            self._referee.notes[judging.MORE_REFUSED] += 1
+            return ANSWERS[usual.outcome], None
+        unused = self._assignment.find_unused(course, server, port)
+        if unused is not None:
+            record = unused.record
+            self._judge.spare(unused)
+            return Answer.ACCEPT, self._assignment.cast(course, CLIENT, record)
+        if self._is_beyond_tape(course) and not self._has_ended_on_tape(course):
+            self._referee.notes[judging.LATE] += 1
+        else:
+            self._referee.comes_unknown(course, server, port, course.released_up_to())
+        return Answer.UNREACHABLE if server == NOBODY else Answer.REFUSE, None
 
     def on_connected(self, part: Part, now: int) -> None:
         """A connection stands, with a live client or a live server."""
@@ -197,7 +178,9 @@ class Player:
         if part.side == SERVER:
             self._retries.append((now + _RETRY_NS, part))
         else:
-            self._assignment.release(part)
+            if not part.is_spare:
+                self._assignment.release(part)
+            part.course.open_parts.discard(part)
             part.is_over = True
         self._go_on(part.course)
 
@@ -205,17 +188,17 @@ class Player:
         """The live process of the part said something; `data` is not kept."""
         self._begin(now)
         self._is_active(part.course)
-        if part.has_diverged:
-            part.has_spoken, part.quiet_since = True, now
+        if part.is_spare and not self._judge.use(part):
+            self._stage.reset(part)
+            self._judge.ends(part)
+        elif part.has_diverged:
+            self._loose.speaks(part, now)
         elif not part.is_over:
             before = part.comparison.position
-            mismatch = part.comparison.feed(data)
-            if mismatch is not None:
-                self._leave(part, mismatch, data)
-            elif part.comparison.position > before:
+            moved = self._judge.says(part, data, now)
+            if part.comparison.position > before:
                 self._answers(part)
-            self._release(part)
-            self._check(part)
+            self._follow(part, moved)
         self._go_on(part.course)
 
     def on_fin(self, part: Part, now: int) -> None:
@@ -224,11 +207,13 @@ class Player:
         self._is_active(part.course)
         part.fin_seen = True
         if part.has_diverged:
-            part.has_spoken, part.quiet_since = True, now
-        elif not part.is_over:
-            self._close(part)
-            self._release(part)
-            self._check(part)
+            self._loose.speaks(part, now)
+        elif not (part.is_over or part.is_spare):
+            moved = self._judge.closes(part, now)
+            self._stall.progress(now)
+            self._follow(part, moved)
+        if part.is_spare:
+            self._stage.fin(part)
         self._go_on(part.course)
 
     def on_reset(self, part: Part, now: int) -> None:
@@ -236,15 +221,18 @@ class Player:
         self._begin(now)
         self._is_active(part.course)
         part.rst_seen = True
+        moved: Sequence[Part] = ()
         if not (part.has_diverged or part.is_settled or part.is_over):
-            self._abort(part)
-        self._finish_part(part)
+            moved = self._judge.closes(part, now)
+            self._stall.progress(now)
+        self._judge.ends(part)
+        self._follow(part, moved)
         self._go_on(part.course)
 
     def on_closed(self, part: Part, now: int) -> None:
         """Both directions of the part's connection are closed, and the process has everything."""
         self._begin(now)
-        self._finish_part(part)
+        self._judge.ends(part)
         self._go_on(part.course)
 
     def on_drained(self, part: Part, now: int) -> None:
@@ -253,14 +241,22 @@ class Player:
         part.is_full = False
         self._is_active(part.course)
         self._stall.progress(now)
+        if part.has_diverged:
+            self._loose.drains(part, now)
         self._release(part)
         self._go_on(part.course)
+
+    def _follow(self, part: Part, moved: Sequence[Part]) -> None:
+        """A part, and others that had to make room for it, have come further."""
+        for end in (part, *moved):
+            self._release(end)
+            self._check(end)
 
     def on_timer(self, now: int) -> None:
         """Time has passed."""
         self._begin(now)
         self._retry()
-        for part in list(self._loose):
+        while (part := self._loose.take_due(now)) is not None:
             self._play_loosely(part)
         for course in self._courses.values():
             self._advance(course)
@@ -278,18 +274,21 @@ class Player:
     def finish(self, now: int) -> Verdict:
         """The run is over: what has not come by now is missing. Once, at the end."""
         self._begin(now)
+        is_over = not (self._is_incomplete or any(course.remaining for course in self._courses.values()))
         for course in self._courses.values():
             self._bury(course)
-        return self._referee.verdict()
+        for course in self._courses.values():
+            for part in course.parts.values():
+                self._referee.counts(part)
+        return self._referee.verdict(is_over)
 
     # Between inputs.
 
     def deadline(self) -> int | None:
         """When `on_timer` wants to be called, whatever happens before; None: not at all."""
-        first = min((at for at, _ in self._retries), default=FOREVER)
-        for part in self._loose:
-            if part.has_spoken:
-                first = min(first, part.quiet_since + self._options.patience_ns)
+        first = self._loose.next_due()
+        if self._retries:
+            first = min(first, self._retries[0][0])
         for course in self._courses.values():
             if not course.has_started:
                 first = min(first, self._start_time(course))
@@ -357,8 +356,6 @@ class Player:
 
     def _goes_on_by_itself(self) -> bool:
         """Whether something is due at a time that is known."""
-        if any(part.has_spoken for part in self._loose):
-            return True
         return any(
             course.wake < FOREVER if course.has_started else self._start_time(course) < FOREVER
             for course in self._courses.values()
@@ -376,27 +373,29 @@ class Player:
         course.wake = FOREVER
         while not course.died:
             event = course.front()
-            if event == NONE:
+            if event == NONE or (course.is_awaiting and not self._is_flood):
                 return
-            if course.is_awaiting:
-                if not self._is_flood:
-                    return
-                course.give_up_before(event + 1, CLIENT)
-                continue
+            is_passed = course.is_awaiting or course.is_held
             at = self._when(course, event)
             if at > self._now:
                 course.wake = at
                 return
-            self._play(course, event)
+            if is_passed:
+                course.pass_front()
+            else:
+                self._play(course, event)
 
     def _when(self, course: Course, event: int) -> int:
         """When the event at the front of a course may go; FOREVER while something else must come first."""
         part = course.parts.get(self._tape.record[event])
-        if part is not None and part.is_full:
-            return FOREVER
-        if self._is_flood:
+        if self._is_flood and (part is None or not part.is_full or course.is_awaiting):
             return 0
-        turn = self._turn_ends(course, event, part)
+        if course.is_held:
+            turn = 0
+        elif part is not None and part.is_full:
+            return FOREVER
+        else:
+            turn = self._turn_ends(course, event, part)
         if not self._is_timed:
             return turn
         at = self._clock.when(self._tape.time[event])
@@ -458,7 +457,9 @@ class Player:
         self._stall.progress(self._now)
         self._check(part)
         if what == RST:
-            self._finish_part(part)
+            self._judge.ends(part)
+        elif what == FIN:
+            self._assignment.fix(part)
 
     def _release(self, part: Part) -> None:
         """Give what lies behind the front already, as far as its own connection has come."""
@@ -469,192 +470,54 @@ class Player:
             self._give(part)
 
     def _play_loosely(self, part: Part) -> None:
-        """A diverged part hears its next event when it has said something since the last, and been quiet."""
-        is_quiet = part.has_spoken and self._now >= part.quiet_since + self._options.patience_ns
-        if is_quiet and not (part.is_full or part.give == NONE or part.is_over):
-            part.has_spoken = False
-            self._give(part)
-        if part.give == NONE or part.is_over:
-            self._loose.discard(part)
-            self._settle(part)
+        """A diverged part hears its next event."""
+        self._give(part)
+        if part.give == NONE:
+            self._judge.settle(part)
 
     def _retry(self) -> None:
         """Connect again to servers that were not up yet."""
-        due = [part for at, part in self._retries if at <= self._now]
-        self._retries = [entry for entry in self._retries if entry[0] > self._now]
-        for part in due:
+        while self._retries and self._retries[0][0] <= self._now:
+            part = self._retries.popleft()[1]
             if not (part.course.died or part.is_over):
                 self._stage.connect(part)
 
-    # What is said.
+    # Where it ends.
 
-    def _leave(self, part: Part, mismatch: Mismatch, data: memoryview) -> None:
-        """What it says is not what its record says: is there another record for it?"""
-        if self._rematch(part, data):
-            return
-        if mismatch.is_extra and part.record.is_open and self._is_beyond_tape(part.course):
-            self._referee.notes["connections that went on after the recording's end"] += 1
-            self._settle(part)
-            part.has_diverged = True
-            return
-        self._referee.differs(part, mismatch)
-        self._diverge(part)
-
-    def _rematch(self, part: Part, data: memoryview | None) -> bool:
-        has_begun = part.comparison.position > 0 or part.given > 0
-        ends = self._assignment.rematch(part, data)
-        if ends is None:
-            return False
-        self._referee.rematched += has_begun
-        self._stall.progress(self._now)
-        for end in ends:
-            if end is not part:
-                self._release(end)
-                self._check(end)
-        return True
+    def _check(self, part: Part) -> None:
+        """Whether the part has come to its recorded end."""
+        if self._judge.check(part):
+            self._stall.progress(self._now)
 
     def _is_beyond_tape(self, course: Course) -> bool:
         """Whether what a process does now lies where the recording had ended."""
         if course.index < len(course.events):
             return False
-        mark = self._tape.mark_ns
-        if self._tape.is_torn or mark is None:
-            return self._tape.is_torn
-        return not self._is_timed or self._time >= mark - _TAIL_NS
+        if self._overtime.has_begun or self._tape.is_torn:
+            return True
+        end = self._tape_end
+        tail = end - min(_TAIL_NS, end // 10)
+        # A process's own timers know of no lag, and of no speed.
+        return self._now - self._began >= tail or (self._is_timed and self._time >= tail)
 
-    def _close(self, part: Part) -> None:
-        """The process closed its direction: was that all?"""
-        mismatch = part.comparison.finish()
-        if mismatch is None and part.said_all:
-            self._stall.progress(self._now)
-        elif not self._rematch(part, None):
-            if self._is_silent_client(part):
-                self._leave_silently(part)
-            elif mismatch is not None:
-                self._referee.differs(part, mismatch)
-                self._diverge(part)
-            else:
-                self._referee.lacks(part, "closed it")
-                self._diverge(part)
-
-    def _abort(self, part: Part) -> None:
-        """The process aborted: was it to?"""
-        record, side = part.record, part.side
-        was_to = record.rsts[side] != NONE
-        if not part.said_all:
-            if self._is_silent_client(part):
-                self._leave_silently(part)
-            else:
-                self._referee.lacks(part, "aborted it")
-                self._diverge(part)
-        elif was_to or part.heard_all:
-            if not was_to:
-                self._referee.notes["connections aborted after everything was said and heard"] += 1
-            elif not part.heard_all:
-                self._referee.notes["connections aborted a little earlier than recorded"] += 1
-            self._settle_as_recorded(part)
-        else:
-            what = "closed it in order" if record.fins[side] != NONE else "kept it open"
-            self._referee.closes_otherwise(part, f"aborted it; in the recording it {what}")
-            self._diverge(part)
-
-    @staticmethod
-    def _is_silent_client(part: Part) -> bool:
-        return part.side == CLIENT and not (part.comparison.position or part.given)
-
-    def _leave_silently(self, part: Part) -> None:
-        """A connection on which nothing was said: its record is for another one."""
-        self._referee.notes["connections without a byte"] += 1
-        self._assignment.release(part)
-        part.has_diverged = part.is_settled = True
-        if not part.rst_seen:
-            self._stage.fin(part)
-
-    def _check(self, part: Part) -> None:
-        """Whether the part has come to its recorded end."""
-        if not (part.is_settled or part.has_diverged) and part.has_closed_as_recorded():
-            self._stall.progress(self._now)
-            self._settle_as_recorded(part)
-
-    def _settle_as_recorded(self, part: Part) -> None:
-        self._referee.settles(part)
-        self._settle(part)
-
-    def _settle(self, part: Part) -> None:
-        """Nothing more is awaited of the part, nor is there anything for it to hear."""
-        if not part.is_settled:
-            part.is_settled = True
-            self._referee.counts(part)
-            if not self._assignment.optional[part.record.number]:
-                part.course.remaining -= 1
-
-    def _diverge(self, part: Part) -> None:
-        """From here on the part is no longer compared."""
-        part.has_diverged = part.has_spoken = True
-        part.quiet_since = self._now
-        self._stall.progress(self._now)
-        if part.give == NONE or part.is_over:
-            self._settle(part)
-        else:
-            self._loose.add(part)
-
-    def _finish_part(self, part: Part) -> None:
-        """The part's connection is over, however."""
-        part.is_over = True
-        self._loose.discard(part)
-        part.course.open_parts.discard(part)
-        if not (part.is_settled or part.has_diverged):
-            self._judge_end(part)
-        self._settle(part)
-
-    def _judge_end(self, part: Part) -> None:
-        """It is over, and did not come to its recorded end."""
-        if part.has_closed_as_recorded():
-            self._settle_as_recorded(part)
-        elif not part.said_all:
-            self._referee.lacks(part, "ended")
-        elif part.heard_all:
-            self._referee.notes["connections that ended otherwise after everything was said and heard"] += 1
-            self._settle_as_recorded(part)
-        else:
-            self._referee.closes_otherwise(part, "ended it before it had heard everything")
-
-    # The end.
+    def _has_ended_on_tape(self, course: Course) -> bool:
+        """Whether all that the process ever did is on the tape."""
+        ended_ns = course.life.ended_ns
+        return ended_ns is not None and ended_ns <= self._tape_end and not self._tape.is_torn
 
     def _bury_if_silent(self, course: Course) -> None:
         if not course.open_parts or self._now >= course.idle_since + _LAST_WORDS_NS:
             self._bury(course)
 
     def _bury(self, course: Course) -> None:
-        """Nothing more will come of a process: what it has not done is missing."""
-        if course.died:
-            return
-        for part in list(course.open_parts):
-            if not (part.is_settled or part.has_diverged):
-                self._miss(part)
-            self._settle(part)
-        for record in self._tape.records:
-            if course.process in record.processes and not self._assignment.optional[record.number]:
-                side = CLIENT if record.processes[CLIENT] == course.process else SERVER
-                is_played = side == CLIENT or record.outcome is Outcome.ACCEPTED
-                if is_played and not (record.number in course.parts or self._referee.is_judged(record, side)):
-                    self._referee.comes_not(course, record, side)
-        course.died = True
-        course.remaining = 0
-        course.wake = FOREVER
-
-    def _miss(self, part: Part) -> None:
-        if self._referee.is_judged(part.record, part.side):
-            return
-        if part.side == SERVER and not part.is_connected:
-            self._referee.comes_not(part.course, part.record, SERVER)
-        elif not part.said_all:
-            self._referee.lacks(part, "said nothing more")
-        elif not part.heard_all:
-            if not self._referee.has_diverged:
-                self._referee.closes_otherwise(part, "was not there to hear the rest")
-        elif part.record.fins[part.side] != NONE or part.record.rsts[part.side] != NONE:
-            self._referee.closes_otherwise(part, "did not close it")
+        """Nothing more will come of a process."""
+        if not course.died:
+            self._is_incomplete |= course.remaining > 0
+            self._judge.bury(course)
+            course.died = True
+            course.remaining = 0
+            course.wake = FOREVER
+            course.is_awaiting = False
 
     def _end(self, why: str) -> None:
         if not self._has_ended:

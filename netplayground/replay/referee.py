@@ -144,6 +144,10 @@ class Referee:
         """The part came to its recorded end."""
         self._settled[part.record.number] |= 1 << part.side
 
+    def unsettles(self, record: Record, side: int) -> None:
+        """The part that had come to this record's end plays another one."""
+        self._settled[record.number] &= ~(1 << side)
+
     def answers(self, record: Record) -> None:
         """A connect was refused, or not answered, as recorded."""
         self._settled[record.number] |= 1 << CLIENT
@@ -153,15 +157,15 @@ class Referee:
         return bool((self._settled[record.number] | self._failed[record.number]) & 1 << side)
 
     def counts(self, part: Part) -> None:
-        """What the part has said and heard adds to the figures; once for each part."""
+        """What the part has said and heard adds to the figures; once for each part, at the end."""
         self._bytes_matched += min(part.comparison.position, part.record.bytes[part.side]) + part.given
         masked = part.comparison.masked
         self._masked += masked
         if masked and masked == part.record.bytes[part.side] and part.said_all:
             self._masked_whole += 1
 
-    def verdict(self) -> Verdict:
-        """What it all came to."""
+    def verdict(self, is_over: bool) -> Verdict:
+        """What it all came to. `is_over`: whether all was played and heard."""
         tape, live = self._tape, self._live
         connections = matched = size = 0
         for record in tape.records:
@@ -190,11 +194,12 @@ class Referee:
             bytes_matched=min(size, self._bytes_matched),
             divergence_count=self.count,
             divergences=tuple(each for _, _, each in self._divergences),
-            notes=dict(self.notes),
+            notes=dict(+self.notes),
             warnings=tuple(warnings),
             reordered=self.reordered,
             rematched=self.rematched,
             masked_bytes=self._masked,
+            is_over=is_over,
             missing=tape.missing,
         )
 

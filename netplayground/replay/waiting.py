@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import Enum
 
-from netplayground.dump.model import CLIENT, SERVER
+from netplayground.dump.model import SERVER
 from netplayground.replay.clock import TapeClock
 from netplayground.replay.course import FOREVER, Course
 from netplayground.replay.options import SECOND_NS, Pace, ReplayOptions
@@ -99,7 +99,8 @@ class Stall:
     ) -> None:
         self._tape = tape
         self._courses = courses
-        self._stall = options.stall_ns
+        # Patience runs out before that.
+        self._stall = max(options.stall_ns, 2 * options.patience_ns) if options.stall_ns else 0
         self._look_at = look_at
         self._referee = referee
         self._since = 0  # when something went on last, and the time since then that does not count
@@ -162,12 +163,11 @@ class Stall:
             self._referee.stalls(course, entry >> 1, entry & 1, self._stall / SECOND_NS)
             return
         for course in self._courses.values():
-            for record in self._tape.records:
-                if course.process in record.processes and course.remaining and not course.died:
-                    side = CLIENT if record.processes[CLIENT] == course.process else SERVER
-                    if not self._referee.is_judged(record, side):
-                        self._referee.stalls(course, record.syn, side, self._stall / SECOND_NS)
-                        return
+            for number, side in course.own_records() if course.remaining and not course.died else ():
+                record = self._tape.records[number]
+                if not self._referee.is_judged(record, side):
+                    self._referee.stalls(course, record.syn, side, self._stall / SECOND_NS)
+                    return
 
 
 class Overtime:
@@ -197,8 +197,10 @@ class Overtime:
     def begins_at(self, now: int) -> int:
         """When the end begins: at the recording's own, where that is told and time counts; FOREVER while
         something is left to be played or heard."""
-        if any(course.remaining and not course.died for course in self._courses.values()):
-            return FOREVER
+        for course in self._courses.values():
+            is_at_end = course.index >= len(course.events) and not course.remaining
+            if not course.died and not (is_at_end and course.is_running):
+                return FOREVER
         mark = self._tape.mark_ns
         if mark is None or self._options.pace is not Pace.TIMED:
             return now

@@ -13,7 +13,8 @@ from netplayground.dump.model import CLIENT, SERVER, Connection, Ending, Endpoin
 from netplayground.replay.masks import parse_masks
 from netplayground.replay.options import ReplayOptions
 from netplayground.replay.part import Part
-from netplayground.replay.player import Answer, Player
+from netplayground.replay.player import Player
+from netplayground.replay.stage import Answer
 from netplayground.replay.tape import CHUNK, ESTABLISHED, FIN, NOBODY, RST, SYN, Outcome, Record, Tape
 from netplayground.replay.verdict import Verdict
 from netplayground.replay.waiting import Activity
@@ -96,17 +97,20 @@ class Line:
         self.heard = bytearray()
         self.hears_fin = self.hears_rst = self.is_refused = self.is_open = False
         self.said_fin = False
+        self.upward = self.downward = 0  # when what is under way, either way, will have come
 
 
 @dataclass
 class World:
-    """Runs one replay to its end. A live process is a generator function that is handed its `Actor`."""
+    """Runs one replay to its end. A live process is a generator function that is handed its `Actor`. `delay`
+    gives how long something is under way, in ns; on one connection nothing overtakes."""
 
     tape: Tape
     scripts: dict[int, Callable[[Actor], Sequence[object] | object]]
     options: ReplayOptions = field(default_factory=ReplayOptions)
     read: Callable[[int, int], bytes] | None = None
     activity: Callable[[int, int], Activity] = lambda process, now: Activity.IDLE
+    delay: Callable[[], int] = lambda: 0
 
     def __post_init__(self) -> None:
         self.now = 1_000 * SECOND
@@ -117,6 +121,7 @@ class World:
         self.given: list[tuple[int, int, bytes | str]] = []  # when, to whom, what
         self.signalled: list[int] = []
         self.ended: str | None = None
+        self.looks = 0  # calls of on_timer
         self._due: list[tuple[int, int, Callable[[], None]]] = []
         self._number = count()
 
@@ -142,10 +147,15 @@ class World:
 
         def stands() -> None:
             self.player.on_connected(part, self.now)
+            if actor.has_exited:
+                self.player.on_reset(part, self.now)
+                return
             actor.accepted.append(line)
+            actor.lines.append(line)
             actor.resume()
 
-        self.later(0, stands)
+        line.downward = self.now + self.delay()
+        self.later(line.downward - self.now, stands)
 
     def give(self, part: Part, offset: int, length: int) -> bool:
         data = self.tape.read(offset, length)
@@ -174,17 +184,29 @@ class World:
         self.given.append((self.now - self.began, part.course.process, what))
 
         def arrive() -> None:
-            change(line)
-            self.look_whether_closed(line)
-            self.actors[part.course.process].resume()
+            if line.is_open:
+                change(line)
+                self.look_whether_closed(line)
+                self.actors[part.course.process].resume()
 
-        self.later(0, arrive)
+        line.downward = max(line.downward, self.now + self.delay())
+        self.later(line.downward - self.now, arrive)
+
+    def tell(self, line: Line, action: Callable[[], None]) -> None:
+        """What a process does reaches the player."""
+        line.upward = max(line.upward, self.now + self.delay())
+        if line.upward == self.now:
+            action()
+        else:
+            self.later(line.upward - self.now, action)
 
     def look_whether_closed(self, line: Line) -> None:
-        if line.said_fin and line.hears_fin and line.is_open and line.part is not None:
+        if line.hears_rst:
+            line.is_open = False
+        elif line.said_fin and line.hears_fin and line.is_open and line.part is not None:
             line.is_open = False
             part = line.part
-            self.later(0, lambda: self.player.on_closed(part, self.now))
+            self.tell(line, lambda: self.later(0, lambda: self.player.on_closed(part, self.now)))
 
     # Time.
 
@@ -205,6 +227,7 @@ class World:
             else:
                 assert deadline is not None
                 self.now = max(self.now, deadline)
+                self.looks += 1
                 self.player.on_timer(self.now)
             assert self.now - self.began < most_s * SECOND, "the replay hangs"
         return self.player.finish(self.now)
@@ -217,6 +240,7 @@ class Actor:
         self.world = world
         self.process = process
         self.accepted: list[Line] = []
+        self.lines: list[Line] = []
         self.has_exited = False
         self.ports: set[int] | None = None  # where it listens; None: everywhere
         self._tasks: list[list[object]] = []
@@ -247,6 +271,8 @@ class Actor:
             return
         self.has_exited = True
         self.world.player.on_process_exited(self.process, self.world.now)
+        for line in self.lines:
+            self.fin(line)  # so does its kernel
         self.world.player.on_process_gone(self.process, self.world.now)
 
     # What a script does.
@@ -263,6 +289,7 @@ class Actor:
             assert part is not None
             line.part, line.is_open = part, True
             part.line = line
+            self.lines.append(line)
             self.world.player.on_connected(part, self.world.now)
         elif answer is not Answer.SILENCE:
             line.is_refused = True
@@ -278,19 +305,22 @@ class Actor:
         return lambda: line.hears_fin or line.hears_rst
 
     def say(self, line: Line, data: bytes) -> None:
-        if line.is_open and line.part is not None:
-            self.world.player.on_bytes(line.part, memoryview(data), self.world.now)
+        part, player = line.part, self.world.player
+        if line.is_open and part is not None and not line.said_fin:
+            self.world.tell(line, lambda: player.on_bytes(part, memoryview(data), self.world.now))
 
     def fin(self, line: Line) -> None:
-        if line.is_open and line.part is not None and not line.said_fin:
+        part, player = line.part, self.world.player
+        if line.is_open and part is not None and not line.said_fin:
             line.said_fin = True
-            self.world.player.on_fin(line.part, self.world.now)
+            self.world.tell(line, lambda: player.on_fin(part, self.world.now))
             self.world.look_whether_closed(line)
 
     def rst(self, line: Line) -> None:
-        if line.is_open and line.part is not None:
+        part, player = line.part, self.world.player
+        if line.is_open and part is not None:
             line.is_open = False
-            self.world.player.on_reset(line.part, self.world.now)
+            self.world.tell(line, lambda: player.on_reset(part, self.world.now))
 
 
 __all__ = ["CLIENT", "MS", "NOBODY", "SECOND", "SERVER", "Actor", "Line", "TapeWriter", "World"]
