@@ -2,129 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from traffic.playground import A6, B6, NOBODY, NOBODY6, A, Address, B, C, Playground, packet
 
-from netplayground.dump.model import Process, RunHeader
-from netplayground.dump.writer import DumpWriter
 from netplayground.packet import icmp, ip, tcp, udp, virtio
-from netplayground.traffic.connect import Connector
-from netplayground.traffic.courier import Courier
-from netplayground.traffic.link import Link
-from netplayground.traffic.loop import Loop
-from netplayground.traffic.pipe import Workspace
-from netplayground.traffic.router import Router, links_by_address
-
-A, B, C = (IPv4Address(f"10.0.0.{n}") for n in (1, 2, 3))
-A6, B6, C6 = (IPv6Address(f"fd00:706c:67::{n}") for n in (1, 2, 3))
-NOBODY, NOBODY6 = IPv4Address("10.0.0.99"), IPv6Address("fd00:706c:67::99")
-Address = IPv4Address | IPv6Address
-
-
-class Device:
-    """A TUN device's two ends: the router's, and ours in place of a kernel."""
-
-    def __init__(self) -> None:
-        self.routers, self.ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.routers.setblocking(False)
-        self.ours.setblocking(False)
-
-    def heard(self) -> list[bytes]:
-        """The packets that came, without their virtio headers."""
-        packets = []
-        while True:
-            try:
-                packets.append(self.ours.recv(70_000)[virtio.HEADER_LENGTH :])
-            except BlockingIOError:
-                return packets
-
-    def close(self) -> None:
-        self.routers.close()
-        self.ours.close()
-
-
-class Ear:
-    """Hears of a connection and remembers what."""
-
-    def __init__(self, heard: list[str]) -> None:
-        self._heard = heard
-
-    def syn(self) -> None:
-        self._heard.append("syn")
-
-    def established(self) -> None:
-        self._heard.append("established")
-
-    def refused(self) -> None:
-        self._heard.append("refused")
-
-    def unreachable(self) -> None:
-        self._heard.append("unreachable")
-
-    def unanswered(self) -> None:
-        self._heard.append("unanswered")
-
-    def aborted(self) -> None:
-        self._heard.append("aborted")
-
-    def chunk(self, side: int, data: memoryview) -> int:
-        raise AssertionError("no pipe is made here")
-
-    def extents(self, offset: int, skip: int, length: int) -> list[tuple[int, int]]:
-        raise AssertionError("no pipe is made here")
-
-    def fin(self, side: int) -> None:
-        raise AssertionError("no pipe is made here")
-
-    def rst(self, side: int) -> None:
-        raise AssertionError("no pipe is made here")
-
-    def note(self, kind: str, **fields: object) -> None:
-        self._heard.append(kind)
-
-
-class Playground:
-    """Three processes, the proxy, and a router between that records; `say` lets one of them send a packet."""
-
-    def __init__(self, path: Path) -> None:
-        self.loop = Loop()
-        self.heard: list[str] = []
-        self.devices = [Device() for _ in range(4)]
-        pairs = zip("abc", self.devices, ((A, A6), (B, B6), (C, C6)), strict=False)
-        self.links = [
-            Link(name, device.routers.fileno(), own, position)
-            for position, (name, device, own) in enumerate(pairs, 1)
-        ]
-        proxy = Link("proxy", self.devices[3].routers.fileno(), ())
-        workspace = Workspace(self.loop, -1)
-        by_address = links_by_address(self.links)
-        connector = Connector(
-            workspace, proxy, 2, by_address, lambda *_ends: Ear(self.heard), 10, self.heard.append
-        )
-        run = RunHeader(("10.0.0.0/24",), tuple(Process(x, n, (), x) for n, x in enumerate("abc", 1)))
-        self.writer = DumpWriter.create(path, run, 0)
-        courier = Courier(self.writer.datagrams())
-        self.router = Router(self.loop, self.links, proxy, connector, IPv4Network("10.0.0.0/24"), courier)
-
-    def say(self, device: int, packet: bytes) -> list[list[bytes]]:
-        """What a, b, c and the proxy hear after this."""
-        self.devices[device].ours.send(virtio.PLAIN + packet)
-        self.loop.again(self.loop.stop)  # after one look at the devices
-        self.loop.run()
-        return [each.heard() for each in self.devices]
-
-    def close(self) -> None:
-        self.router.close()
-        self.writer.close()
-        self.loop.close()
-        for device in self.devices:
-            device.close()
 
 
 @pytest.fixture
@@ -132,10 +19,6 @@ def playground(tmp_path: Path) -> Iterator[Playground]:
     made = Playground(tmp_path / "d")
     yield made
     made.close()
-
-
-def packet(source: Address, target: Address, protocol: int, payload: bytes) -> bytes:
-    return ip.emit_header(source.packed, target.packed, protocol, len(payload)) + payload
 
 
 def segment(flags: int, source_port: int = 40_000, port: int = 80) -> bytes:
