@@ -6,6 +6,7 @@ event's code says what happened and, in its lowest bit, which side did it:
 
     SYN, ESTABLISHED                        the client asks, the server accepts
     CHUNK | side, FIN | side, RST | side
+    DATAGRAM | side, ERROR | side           of a flow (flows.py); an ICMP error about a datagram
 
 The events of one side of a record that follow its set-up form a chain: `Record.heads`, then `Tape.succ`.
 
@@ -16,13 +17,26 @@ beginning, in nanoseconds.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
+from ipaddress import IPv6Address
 from typing import Protocol
 
-from netplayground.dump.model import CLIENT, SERVER, Connection, Event, EventKind, Fact, Process
+from netplayground.dump.model import (
+    CLIENT,
+    SERVER,
+    Address,
+    Connection,
+    Datagram,
+    Event,
+    EventKind,
+    Fact,
+    Process,
+)
+from netplayground.packet.quote import parse_quote
+from netplayground.replay.flows import Flow, Flows, Letter, is_error
 
-SYN, ESTABLISHED, CHUNK, FIN, RST = 0, 1, 2, 4, 6
+SYN, ESTABLISHED, CHUNK, FIN, RST, DATAGRAM, ERROR = 0, 1, 2, 4, 6, 8, 10
 NONE = 0xFFFFFFFF
 """No event."""
 NOBODY = -1
@@ -32,6 +46,9 @@ _CODES = {EventKind.SYN: SYN, EventKind.ESTABLISHED: ESTABLISHED}
 _SIDED = {EventKind.CHUNK: CHUNK, EventKind.FIN: FIN, EventKind.RST: RST}
 
 Read = Callable[[int, int], bytes]
+
+EPHEMERAL = (32768, 60999)
+"""Linux's net.ipv4.ip_local_port_range: a port in it was chosen by a kernel."""
 
 
 class Outcome(Enum):
@@ -66,7 +83,9 @@ class Recording(Protocol):
     def missing(self) -> str:
         """What a torn recording lacks; nothing of a whole one."""
 
-    def all_events(self) -> Iterator[tuple[int, Event]]: ...
+    def in_order(self) -> Iterator[tuple[int, Event] | Datagram]: ...
+
+    def payload(self, event: Event | Datagram) -> bytes: ...
 
     def facts(self) -> Iterable[Fact]: ...
 
@@ -151,6 +170,9 @@ class Tape:
         """What its side has said on the connection with this event, in bytes."""
         self.against = array("Q")
         """What the other side had said before it."""
+        self.flows = Flows(EPHEMERAL)
+        self.labels = array("Q")
+        """Of a datagram protocol, IP version and ports, else 0; its `record` is its flow's number."""
         self.mark_ns: int | None = None
         """When plg began to end the run; None where it ended by itself, or nobody knows."""
         self.missing = ""
@@ -174,6 +196,7 @@ class Tape:
         self.offset.append(offset)
         self.length.append(length)
         self.succ.append(NONE)
+        self.labels.append(0)
         self.upto.append(entry.bytes[side])
         self.against.append(entry.bytes[1 - side])
         if code == SYN:
@@ -181,6 +204,50 @@ class Tape:
         elif code != ESTABLISHED:
             self._chain(entry, side, code & ~1, event)
         return event
+
+    def add_datagram(self, letter: Letter, version: int, time_ns: int, offset: int, length: int) -> int:
+        """Append a datagram; gives its number, NONE for an error about nothing that is on the tape."""
+        if letter.quoted is not None and self.flows.find(letter) is None:
+            return NONE
+        flow, side = self.flows.find_or_make(letter)
+        event = len(self.code)
+        self.code.append((ERROR if letter.quoted is not None else DATAGRAM) | side)
+        self.record.append(flow.number)
+        self.time.append(max(self.time[-1] if event else 0, time_ns - self.began_ns))
+        self.offset.append(offset)
+        self.length.append(length)
+        self.succ.append(NONE)
+        self.upto.append(0)
+        self.against.append(0)
+        named = letter.quoted or letter  # an error has no ports but those of what it is about
+        self.labels.append(letter.protocol << 40 | version << 32 | named.source_port << 16 | named.port)
+        flow.events[side].append(event)
+        return event
+
+    def flow_of(self, event: int) -> Flow:
+        """The flow of a datagram."""
+        return self.flows.all[self.record[event]]
+
+    def is_error(self, event: int) -> bool:
+        """Whether a datagram is an ICMP error about another one."""
+        return self.code[event] & ~1 == ERROR
+
+    def ports_of(self, event: int) -> tuple[int, int]:
+        """From which port a datagram came, and to which; of an error, those of what it is about."""
+        label = self.labels[event]
+        return label >> 16 & 0xFFFF, label & 0xFFFF
+
+    def protocol_of(self, event: int) -> int:
+        """IP's protocol number of a datagram."""
+        return self.labels[event] >> 40
+
+    def version_of(self, event: int) -> int:
+        """The version of IP that carried a datagram."""
+        return self.labels[event] >> 32 & 0xFF
+
+    def sender_of(self, event: int) -> int:
+        """The process that said a datagram."""
+        return self.flow_of(event).processes[self.code[event] & 1]
 
     def _chain(self, entry: Record, side: int, what: int, event: int) -> None:
         if entry.tails[side] == NONE:
@@ -202,11 +269,17 @@ def load_tape(recording: Recording) -> Tape:
     numbers = {life.process.name: number for number, life in enumerate(tape.lives)}
     connections = recording.connections
     places: dict[int, int] = {}
-    for identity, event in recording.all_events():
+    post = _Post(recording, numbers)
+    for told in recording.in_order():
+        event = told if isinstance(told, Datagram) else told[1]
         if mark_ns is not None and event.time_ns > mark_ns:
             break
         if not tape.began_ns:
             _begin(tape, event.time_ns)
+        if isinstance(told, Datagram):
+            post.take(tape, told)
+            continue
+        identity, event = told
         kind = event.kind
         if kind is EventKind.SYN:
             places[identity] = len(tape.records)
@@ -223,6 +296,64 @@ def load_tape(recording: Recording) -> Tape:
         _begin(tape, mark_ns or 0)
     tape.mark_ns = None if mark_ns is None else max(0, mark_ns - tape.began_ns)
     return tape
+
+
+class _Post:
+    """Makes letters of a recording's datagrams."""
+
+    def __init__(self, recording: Recording, numbers: Mapping[str, int]) -> None:
+        self._payload = recording.payload
+        self._numbers = numbers
+        self._process_at = {
+            address.packed: numbers[process.name]
+            for process in recording.processes
+            for address in (*process.addresses, IPv6Address(f"fe80::{process.position:x}"))
+        }
+
+    def take(self, tape: Tape, datagram: Datagram) -> None:
+        """Put one onto the tape, but for what the playground itself answered, and answers again."""
+        if datagram.sender is None:
+            return
+        payload = b"" if datagram.is_udp else self._payload(datagram)
+        quoted = None
+        if is_error(datagram.protocol, payload):
+            quoted = self._quoted(payload)
+            if quoted is None:
+                return
+        receiver = NOBODY if datagram.receiver is None else self._numbers[datagram.receiver]
+        destination = datagram.destination
+        is_group = receiver == NOBODY and (destination.is_multicast or _is_broadcast(destination))
+        letter = Letter(
+            datagram.protocol,
+            self._numbers[datagram.sender],
+            receiver,
+            destination.packed if is_group else b"",
+            datagram.source_port,
+            datagram.destination_port,
+            payload,
+            quoted,
+        )
+        version = destination.version
+        tape.add_datagram(letter, version, datagram.time_ns, datagram.offset, datagram.length)
+
+    def _quoted(self, payload: bytes) -> Letter | None:
+        quote = parse_quote(payload)
+        if quote is None or quote.source not in self._process_at:
+            return None
+        return Letter(
+            quote.protocol,
+            self._process_at[quote.source],
+            self._process_at.get(quote.destination, NOBODY),
+            b"",
+            quote.source_port,
+            quote.destination_port,
+            quote.payload,
+        )
+
+
+def _is_broadcast(address: Address) -> bool:
+    """Whether an address to which nobody answers, and everybody listens; the subnet's own ends like it."""
+    return address.version == 4 and address.packed[-1] == 0xFF
 
 
 def _begin(tape: Tape, first_event_ns: int) -> None:
