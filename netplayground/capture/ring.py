@@ -39,8 +39,6 @@ from netplayground.capture.records import BATCH, Batch, Interface, Layout
 from netplayground.errors import CaptureError
 
 SIZE = 64 << 20
-SIZE_LEAST = 1 << 20
-BLOCK_MOST = 1 << 20
 RETIRE_MS = 64
 """A block that is not full is ours after so long, if there is anything in it."""
 
@@ -61,6 +59,9 @@ _RECORD = 4
 """Where in a packet's header that of a pcap record begins."""
 _CAPTURED = 8
 _TICKS = 1_000_000_000
+_ORDER = "<" if sys.byteorder == "little" else ">"
+_BLOCK_LEAST, _BLOCK_MOST = 1 << 18, 1 << 20
+"""Room for a packet of 64 KiB and more, and not too much to be taken at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +72,80 @@ class Counts:
     drops: int = 0
 
 
+class Blocks:
+    """The circle of blocks in memory that is shared with the kernel."""
+
+    def __init__(self, memory: mmap.mmap | bytearray, size: int, interface: Interface, path: Path) -> None:
+        self._memory = memory
+        self._size = size
+        self._interface = interface
+        self._path = path
+        self._count = len(memory) // size
+        self._most = max(1, min(BATCH // size, self._count >> 2))
+        self._next = 0
+        self._taken = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Say whether there is nothing to take, and nothing in the block that the kernel is filling."""
+        status, packets = struct.unpack_from("=II", self._memory, self._next * self._size + _STATUS)
+        return not packets and not status & _IS_OURS
+
+    def take(self) -> Iterator[Batch]:
+        """Give the packets that are there, up to a batch's worth of memory; `release` must follow."""
+        assert not self._taken, "what was taken before has not been released"
+        heads: list[int] = []
+        places: list[int] = []
+        while self._taken < self._most:
+            at = self._next * self._size
+            status, packets, first = struct.unpack_from("=III", self._memory, at + _STATUS)
+            if not status & _IS_OURS:
+                break
+            self._walk(at + first, packets, heads, places)
+            self._next = (self._next + 1) % self._count
+            self._taken += 1
+        return self._batches(heads, places)
+
+    def _walk(self, at: int, packets: int, heads: list[int], places: list[int]) -> None:
+        """Step from packet to packet of a block."""
+        read, memory = struct.Struct("=I20xH").unpack_from, self._memory
+        for _ in range(packets):
+            following, place = read(memory, at)
+            heads.append(at + _RECORD)
+            places.append(place - _RECORD)
+            at += following
+
+    def _batches(self, heads: list[int], places: list[int]) -> Iterator[Batch]:
+        """Give the packets in batches in which each stands equally far behind its header; mostly that is
+        one."""
+        begin = 0
+        while begin < len(heads):
+            place = places[begin]
+            end = len(heads) if places.count(place) == len(places) else begin + 1
+            while end < len(heads) and places[end] == place:
+                end += 1
+            layout = Layout(_ORDER, False, _CAPTURED, place)
+            yield Batch(self._path, self._memory, heads[begin:end], layout, (self._interface,), 0)
+            begin = end
+
+    def release(self) -> None:
+        """Give the blocks that were taken back to the kernel."""
+        for number in range(self._next - self._taken, self._next):
+            at = number % self._count * self._size
+            # In this order: `is_empty` must not see the old number in a block that nobody has filled anew.
+            struct.pack_into("=I", self._memory, at + _PACKETS, 0)
+            struct.pack_into("=I", self._memory, at + _STATUS, 0)
+        self._taken = 0
+
+
 class Ring:
-    """The ring of one interface; it must be closed."""
+    """The ring of one interface; it must be closed. `size` may be less than was asked for."""
 
     def __init__(self, interface: str, size: int = SIZE) -> None:
         self.interface = interface
         self._family = _hardware(interface)
         self.is_cooked = self._family not in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK)
         self._counts = Counts()
-        self._next = 0
-        self._taken = 0
         kind = socket.SOCK_DGRAM if self.is_cooked else socket.SOCK_RAW
         try:
             self._socket = socket.socket(socket.AF_PACKET, kind | socket.SOCK_CLOEXEC, 0)
@@ -98,30 +163,26 @@ class Ring:
     def _set_up(self, size: int) -> None:
         self._socket.setblocking(False)
         self._socket.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V3)
-        self._block = max(SIZE_LEAST >> 2, min(BLOCK_MOST, 1 << (size >> 3).bit_length() - 1))
-        self._count = max(2, size // self._block)
-        while True:
-            try:
-                self._socket.setsockopt(_SOL_PACKET, _RX_RING, self._request())
-                break
-            except OSError as error:
-                if error.errno != errno.ENOMEM or self._count <= 2:
-                    raise
-                self._count >>= 1
-        self.memory = mmap.mmap(self._socket.fileno(), self._block * self._count)
-        self._batch = max(1, min(BATCH // self._block, self._count >> 2))
+        block = max(_BLOCK_LEAST, min(_BLOCK_MOST, 1 << (size >> 3).bit_length() - 1))
+        self.size = self._allocate(block, max(2, size // block))
         if self._family == _ARPHRD_LOOPBACK:
             self._socket.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
+        kind = Interface(RAW if self.is_cooked else ETHERNET, _TICKS)
+        memory = mmap.mmap(self._socket.fileno(), self.size)
+        self.blocks = Blocks(memory, block, kind, Path(self.interface))
 
-    def _request(self) -> bytes:
-        """Give struct tpacket_req3."""
-        frames = self._block // _FRAME * self._count
-        return struct.pack("=7I", self._block, self._count, _FRAME, frames, RETIRE_MS, 0, 0)
-
-    @property
-    def size(self) -> int:
-        """How much memory the ring has; less than was asked for where the kernel had no more."""
-        return self._block * self._count
+    def _allocate(self, block: int, count: int) -> int:
+        """Ask for a ring, and for half of it where the kernel has not so much; give what there is."""
+        while True:
+            request = struct.pack("=7I", block, count, _FRAME, block // _FRAME * count, RETIRE_MS, 0, 0)
+            try:
+                self._socket.setsockopt(_SOL_PACKET, _RX_RING, request)
+            except OSError as error:
+                if error.errno != errno.ENOMEM or count <= 2:
+                    raise
+                count >>= 1
+            else:
+                return block * count
 
     def fileno(self) -> int:
         """The descriptor that is readable when there are packets, and in error when the interface is not."""
@@ -168,64 +229,6 @@ class Ring:
         packets, drops, _frozen = struct.unpack("=3I", self._socket.getsockopt(_SOL_PACKET, _STATISTICS, 12))
         self._counts = Counts(self._counts.packets + packets, self._counts.drops + drops)
         return self._counts
-
-    # -- blocks ------------------------------------------------------------------------------------
-
-    @property
-    def is_empty(self) -> bool:
-        """Say whether there is nothing in the ring, not even in the block that the kernel is filling."""
-        at = self._next * self._block
-        status, packets = struct.unpack_from("=II", self.memory, at + _STATUS)
-        return not packets and not status & _IS_OURS
-
-    def take(self) -> Iterator[Batch]:
-        """Give the packets that are there, up to a batch's worth of memory; `release` must follow."""
-        assert not self._taken, "what was taken before has not been released"
-        heads: list[int] = []
-        places: list[int] = []
-        while self._taken < self._batch:
-            at = self._next * self._block
-            status, packets, first = struct.unpack_from("=III", self.memory, at + _STATUS)
-            if not status & _IS_OURS:
-                break
-            self._walk(at + first, packets, heads, places)
-            self._next = (self._next + 1) % self._count
-            self._taken += 1
-        return self._batches(heads, places)
-
-    def _walk(self, at: int, packets: int, heads: list[int], places: list[int]) -> None:
-        """Step from packet to packet of a block."""
-        read, memory = struct.Struct("=I20xH").unpack_from, self.memory
-        for _ in range(packets):
-            following, place = read(memory, at)
-            heads.append(at + _RECORD)
-            places.append(place - _RECORD)
-            at += following
-
-    def _batches(self, heads: list[int], places: list[int]) -> Iterator[Batch]:
-        """Give the packets in batches in which every packet has its place equally far behind its header."""
-        order = "<" if sys.byteorder == "little" else ">"
-        interfaces = (Interface(RAW if self.is_cooked else ETHERNET, _TICKS),)
-        begin = 0
-        while begin < len(heads):
-            place = places[begin]
-            end = begin + 1
-            if places.count(place) == len(places):
-                end = len(heads)
-            while end < len(heads) and places[end] == place:
-                end += 1
-            layout = Layout(order, False, _CAPTURED, place)
-            yield Batch(Path(self.interface), self.memory, heads[begin:end], layout, interfaces, 0)
-            begin = end
-
-    def release(self) -> None:
-        """Give the blocks that were taken back to the kernel."""
-        for number in range(self._next - self._taken, self._next):
-            at = number % self._count * self._block
-            # In this order: `is_empty` must not see the old number in a block that nobody has filled anew.
-            struct.pack_into("=I", self.memory, at + _PACKETS, 0)
-            struct.pack_into("=I", self.memory, at + _STATUS, 0)
-        self._taken = 0
 
 
 def _hardware(interface: str) -> int:

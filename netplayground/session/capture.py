@@ -152,7 +152,7 @@ class Live:
         self._loop.call_after(_LEFT_MOST_S, self._loop.stop)
 
     def _end_when_empty(self) -> None:
-        if self._ring.is_empty:
+        if self._ring.blocks.is_empty:
             self._loop.stop()
         else:
             self._loop.call_after(_LEFT_S, self._end_when_empty)
@@ -161,9 +161,9 @@ class Live:
         if events & (EPOLLERR | EPOLLHUP) and self._ring.take_error():
             self._is_lost = True
             self.end()
-        for batch in self._ring.take():
+        for batch in self._ring.blocks.take():
             self._take(batch)
-        self._ring.release()
+        self._ring.blocks.release()
 
     def _take(self, batch: Batch) -> None:
         if self._left is None:
