@@ -52,6 +52,7 @@ class Batches:
         self._writer = writer
         self._clock = clock
         self._taken = -1
+        self._room = bytearray()
         self._memories: deque[Memory] = deque(maxlen=_REMEMBERED)
         script.memory = self._recall
 
@@ -154,7 +155,7 @@ class Batches:
         if runs is None:
             self._tell(columns, actions)
             return
-        packed = Packed(columns, runs, accepted)
+        packed = Packed(columns, runs, accepted, self._room)
         self._tell_between(columns, actions, packed)
         self._memories[-1].settle(packed.places(len(runs.rows)))
 

@@ -56,7 +56,7 @@ class Pass(NamedTuple):
 class Packed:
     """Blocks in the order of the capture: `rows` says of which packet each is."""
 
-    def __init__(self, columns: Columns, runs: Runs, accepted: list[Accepted]) -> None:
+    def __init__(self, columns: Columns, runs: Runs, accepted: list[Accepted], room: bytearray) -> None:
         numbers, shifts, nexts = _constants(accepted)
         of_run = np.full(len(runs.low), -1)
         of_run[np.array([each.run for each in accepted], np.int64)] = np.arange(len(accepted))
@@ -66,7 +66,7 @@ class Packed:
         self.rows = runs.rows[self.positions]
         self._which = which[self.positions]
         chunks = self._chunks(columns, runs, numbers, shifts, nexts)
-        octets, starts = pack(chunks, columns.octets)
+        octets, starts = pack(chunks, columns.octets, room)
         self._octets = octets.data
         self._starts = starts
         self._starts32 = array("I", starts.astype(np.uint32).tobytes())

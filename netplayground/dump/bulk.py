@@ -44,6 +44,8 @@ _V6 = np.dtype(
 assert _V4.itemsize == segments.V4.size and _V6.itemsize == segments.V6.size
 _LOOP_MOST = 12
 """So many payloads of one length are copied one by one sooner than by a call of NumPy's."""
+_PIECE = 1 << 18
+"""So much is copied at once: what is gathered is scattered while it is still in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +65,18 @@ class Chunks:
     length: Array
 
 
-def pack(chunks: Chunks, octets: Array) -> tuple[Array, Array]:
+def pack(chunks: Chunks, octets: Array, room: bytearray) -> tuple[Array, Array]:
     """Give the packet blocks of chunks whose payload lies in `octets`, and where each block begins.
 
-    The last of these places is where the next block would begin.
+    The last of these places is where the next block would begin. The blocks are in `room`, which grows.
     """
     headers = np.where(chunks.is_v4, segments.V4.size, segments.V6.size)
     sizes = headers + (chunks.length + 3 & ~3) + 4
     starts = np.zeros(len(sizes) + 1, np.int64)
     np.cumsum(sizes, out=starts[1:])
-    packed = np.empty(int(starts[-1]), np.uint8)
+    if len(room) < starts[-1]:
+        room.extend(bytes(int(starts[-1]) - len(room)))
+    packed = np.frombuffer(room, np.uint8)[: starts[-1]]
     for layout, rows in ((_V4, np.flatnonzero(chunks.is_v4)), (_V6, np.flatnonzero(~chunks.is_v4))):
         if len(rows):
             head = _headers(layout, chunks, rows, sizes[rows], octets)
@@ -122,7 +126,11 @@ def copy(source: Array, begin: Array, target: Array, to: Array, length: Array) -
             continue
         rows = order[low:high]
         if high - low > _LOOP_MOST:
-            places(target, width)[to[rows]] = places(source, width)[begin[rows]]
+            step = max(_LOOP_MOST, _PIECE // width)
+            origin, goal = places(source, width), places(target, width)
+            for at in range(0, high - low, step):
+                some = rows[at : at + step]
+                goal[to[some]] = origin[begin[some]]
             continue
         for at, place in zip(begin[rows].tolist(), to[rows].tolist(), strict=True):
             target[place : place + width] = source[at : at + width]
