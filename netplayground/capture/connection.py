@@ -154,8 +154,12 @@ class Connection:
         length = len(data)
         begin = stream.place(sequence & 0xFFFFFFFF)
         if not stream.accepts(begin, begin + length + missing):
-            stream.strays += 1
-            return
+            if not self._leap(side, sequence, ack, flags, length + missing):
+                stream.strays += 1
+                return
+            begin = stream.next
+        elif length:
+            stream.far = 0
         if stream.next < 0:
             self._begin(side, begin)
         if flags & ACK:
@@ -238,6 +242,21 @@ class Connection:
             self._establish()
         if self.streams[0].next >= 0 and self.streams[1].next >= 0:
             self.is_settled = True
+
+    def _leap(self, side: int, sequence: int, ack: int, flags: int, length: int) -> bool:
+        """Go to where a stream is now, if all says that it is there; what lies between is missing."""
+        stream = self.streams[side]
+        if flags & (SYN | RST) or not flags & ACK or not self.is_established:
+            return False
+        self.streams[1 - side].acknowledge_far(ack)
+        if not (length or flags & FIN) or not stream.leaps(sequence):
+            return False
+        at = stream.ahead(sequence)
+        while stream.waiting >= 0:
+            self.skip_gap(side)
+        self._miss(side, at)
+        stream.acked, stream.far, stream.far_acked = at, 0, -1
+        return True
 
     def _data(self, side: int, begin: int, data: Octets, missing: int) -> None:
         stream, length = self.streams[side], len(data)

@@ -20,6 +20,8 @@ AHEAD_MOST = 1 << 26
 Linux has windows of up to 32 MiB where nobody has asked for more."""
 PIECE_COST = 128
 """What a waiting piece takes beside its bytes."""
+_FAR_LEAST = 3
+"""So many signs that a stream goes on far from where it is known to be."""
 
 
 class Overlap(Enum):
@@ -36,6 +38,8 @@ class Stream:
         "acked",
         "bytes",
         "differing",
+        "far",
+        "far_acked",
         "fin",
         "first",
         "gap_packets",
@@ -61,6 +65,9 @@ class Stream:
         self.lowest = -1
         self.fin = -1
         self.acked = -1
+        self.far_acked = -1
+        """What the receiver acknowledges far from all that is known, as it stands on the wire."""
+        self.far = 0
         self.starts: list[int] = []
         self.pieces: list[bytes] = []
         self.holes: list[tuple[int, int]] = []
@@ -95,9 +102,26 @@ class Stream:
         """Say whether a segment can be of this stream (RFC 9293, 3.4)."""
         if self.next < 0:
             return self.lowest < 0 or abs(begin - self.lowest) <= AHEAD_MOST
-        if begin + 1 < self.first:
+        if begin + 1 < max(self.first, self.next - AHEAD_MOST):
             return False
         return end <= max(self.next, self.acked) + AHEAD_MOST
+
+    def leaps(self, sequence: int) -> bool:
+        """Say whether a segment that is not accepted is the stream's all the same.
+
+        A capture may lack more than any window has room for: whoever captured was too slow. Then both sides
+        are elsewhere: one says bytes there, the other acknowledges them, and nothing comes from where the
+        stream was.
+        """
+        if self.next < 0 or self.fin >= 0:
+            return False
+        self.far += 1
+        distance = ((self.far_acked - sequence + _HALF) & 0xFFFFFFFF) - _HALF
+        return self.far_acked >= 0 and self.far >= _FAR_LEAST and abs(distance) <= AHEAD_MOST
+
+    def ahead(self, sequence: int) -> int:
+        """Give the place of a sequence number that is ahead, however far."""
+        return self.next + (sequence - self.next & 0xFFFFFFFF)
 
     def finish(self, at: int) -> None:
         """Nothing is said from here on (RFC 9293, 3.6): what waits beyond is of nobody."""
@@ -119,6 +143,18 @@ class Stream:
         at = self.place(number)
         if self.acked < at <= max(self.next, self.acked) + AHEAD_MOST:
             self.acked = at
+        elif at > self.acked or at < self.next - AHEAD_MOST:
+            self.acknowledge_far(number)
+
+    def acknowledge_far(self, number: int) -> None:
+        """The receiver may have acknowledged this, if it is far from all that is known."""
+        at = self.place(number)
+        if (
+            self.next >= 0
+            and not -AHEAD_MOST <= at - self.next <= max(0, self.acked - self.next) + AHEAD_MOST
+        ):
+            self.far_acked = number
+            self.far += 1
 
     def insert(self, begin: int, data: bytes, policy: Overlap) -> int:
         """Let a segment's bytes wait; give how many of those that waited there already were others."""
