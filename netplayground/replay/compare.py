@@ -77,7 +77,7 @@ class PlainComparison:
             expected = tape.read(tape.offset[event] + into, take)
             said = bytes(data[at : at + take])
             if expected != said:
-                return self._mismatch(data, at + _shared(expected, said))
+                return self._mismatch(data, at + shared_length(expected, said))
             at += take
             into += take
             if into == length:
@@ -225,7 +225,7 @@ def _literal(segment: Segment | None, here: _Place, said: bytes) -> tuple[_Place
     take = min(len(data) - here.into, len(said) - here.at)
     expected = data[here.into : here.into + take]
     if not said.startswith(expected, here.at):
-        return here, _mismatch(here, _shared(expected, said[here.at : here.at + take]), said)
+        return here, _mismatch(here, shared_length(expected, said[here.at : here.at + take]), said)
     which, into = here.which, here.into + take
     if into == len(data):
         which, into = which + 1, 0
@@ -237,7 +237,7 @@ def _mismatch(here: _Place, shared: int, said: bytes, is_extra: bool = False) ->
     return Mismatch(here.position + shared, said[at : at + _CONTEXT], is_extra)
 
 
-def _shared(one: bytes, other: bytes) -> int:
+def shared_length(one: bytes, other: bytes) -> int:
     """How many bytes two strings share at their beginning."""
     low, high = 0, min(len(one), len(other))
     while low < high:

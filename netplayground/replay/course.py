@@ -11,14 +11,17 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from netplayground.dump.model import CLIENT, SERVER
+from netplayground.replay.exchange import Exchange
 from netplayground.replay.part import Part
-from netplayground.replay.tape import ESTABLISHED, NONE, SYN, Life, Outcome, Tape
+from netplayground.replay.tape import DATAGRAM, ERROR, ESTABLISHED, NONE, SYN, Life, Outcome, Tape
 
 LONGEST_COURTESY_NS = 20_000_000
 SHORTEST_COURTESY_NS = 2_000_000
+SAYS, HEARS = 0, 1  # what stands for the side, where an event is a datagram
+_FARTHEST = 4096  # events that are looked through for a datagram
 FOREVER = 1 << 63
 
 
@@ -26,6 +29,7 @@ class Course:
     """One live process: its events, each as event << 1 | its side, and its parts by record number."""
 
     __slots__ = (
+        "_exchange",
         "_is_taken",
         "_optional",
         "_tape",
@@ -46,21 +50,29 @@ class Course:
         "last_event",
         "last_given",
         "last_given_at",
+        "late",
         "life",
         "looked_at",
         "open_parts",
         "opens_connections",
         "own",
         "parts",
+        "post_end",
         "process",
         "remaining",
         "wake",
     )
 
     def __init__(
-        self, tape: Tape, process: int, is_taken: Callable[[int], bool], optional: bytearray
+        self,
+        tape: Tape,
+        process: int,
+        is_taken: Callable[[int], bool],
+        optional: bytearray,
+        exchange: Exchange,
     ) -> None:
         self._tape = tape
+        self._exchange = exchange
         self._optional = optional  # by record: it may as well not come
         self._is_taken = is_taken  # whether a live connection has the record of that number
         self.process = process
@@ -73,6 +85,8 @@ class Course:
         self.own = array("Q")  # record << 1 | side of those that have to come
         self.parts: dict[int, Part] = {}
         self.open_parts: set[Part] = set()
+        self.late: list[int] = []  # datagrams whose time has come, for a port that is not known yet
+        self.post_end = 0  # behind the last datagram among `events`
         self.remaining = 0  # records that are still to be settled
         self.opens_connections = False
         self.has_started = self.is_running = self.is_signalled = self.died = False
@@ -121,10 +135,16 @@ class Course:
         """Whether the event is still to come, and in its turn."""
         tape = self._tape
         number, code = tape.record[event], tape.code[event]
-        part = self.parts.get(number)
         self.is_held = False
         if self.died:
             return False
+        if code >= DATAGRAM:
+            self.is_awaiting = side == SAYS
+            if self.is_awaiting:
+                return not self._exchange.is_done(event)
+            self.is_held = self._exchange.delivery(event, self.process) is None
+            return True
+        part = self.parts.get(number)
         if code <= ESTABLISHED:
             return self._set_up_stands(event, side, part)
         self.is_awaiting = code & 1 == side
@@ -169,6 +189,20 @@ class Course:
         before = tape.time[self.events[index - 1] >> 1] if index else self.life.started_ns or 0
         return max(0, tape.time[self.events[index] >> 1] - before)
 
+    @property
+    def has_post(self) -> bool:
+        """Whether datagrams are still to be said or heard."""
+        return self.index < self.post_end
+
+    def next_datagram(self) -> int:
+        """The first datagram behind the front that can be heard; NONE when there is none near."""
+        for index in range(self.index + 1, min(self.index + _FARTHEST, self.post_end)):
+            entry = self.events[index]
+            is_heard = self._tape.code[entry >> 1] >= DATAGRAM and entry & 1 == HEARS
+            if is_heard and self._exchange.delivery(entry >> 1, self.process) is not None:
+                return entry >> 1
+        return NONE
+
     def next_connect(self) -> int:
         """The first connect to it behind the front that has not been made; NONE when there is none."""
         at = bisect_left(self.connects, self.events[self.index]) if self.index < len(self.events) else None
@@ -181,16 +215,26 @@ class Course:
 
 
 def make_courses(
-    tape: Tape, live: Sequence[bool], is_taken: Callable[[int], bool], optional: bytearray
+    tape: Tape,
+    live: Sequence[bool],
+    is_taken: Callable[[int], bool],
+    optional: bytearray,
+    exchange: Exchange,
 ) -> dict[int, Course]:
     """The course of each live process, by its number. `optional`, by record: whether it may as well not
     come."""
     courses = {
-        process: Course(tape, process, is_taken, optional) for process, is_live in enumerate(live) if is_live
+        process: Course(tape, process, is_taken, optional, exchange)
+        for process, is_live in enumerate(live)
+        if is_live
     }
     accepted = bytearray(record.outcome is Outcome.ACCEPTED for record in tape.records)
     for event in range(len(tape)):
         number, code = tape.record[event], tape.code[event]
+        if code >= DATAGRAM:
+            if exchange.is_compared:
+                _add_datagram(tape, courses, event)
+            continue
         client, server = tape.records[number].processes
         course = courses.get(client)
         if course is not None and code != ESTABLISHED and (accepted[number] or not optional[number]):
@@ -211,3 +255,24 @@ def make_courses(
     for course in courses.values():
         course.remaining = len(course.own)
     return courses
+
+
+def _add_datagram(tape: Tape, courses: Mapping[int, Course], event: int) -> None:
+    """Put a datagram into the courses of who says it and of who hears it. An error that a live process's
+    kernel says about what it hears now is its own matter."""
+    flow, side = tape.flow_of(event), tape.code[event] & 1
+    sender = flow.processes[side]
+    if flow.group:
+        hearers = [course for process, course in courses.items() if process != sender]
+    else:
+        hearer = courses.get(flow.processes[1 - side])
+        hearers = [] if hearer is None else [hearer]
+    for course in hearers:
+        course.events.append(event << 1 | HEARS)
+        course.post_end = len(course.events)
+    said_by = courses.get(sender)
+    if said_by is not None and tape.code[event] & ~1 != ERROR:
+        said_by.events.append(event << 1 | SAYS)
+        said_by.post_end = len(said_by.events)
+        if side == CLIENT:
+            said_by.opens_connections = True

@@ -14,49 +14,18 @@ came is known to stand for the recorded one. Until then nothing that was sent to
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from netplayground.dump.model import SERVER
-from netplayground.errors import UsageError
 from netplayground.replay.flows import ICMP_HEADER, UDP, Flow, Letter
 from netplayground.replay.masks import Mask
+from netplayground.replay.options import EchoRule, Strictness
 from netplayground.replay.tape import Tape
 
-_ECHO_RULE = re.compile(r"(\d+):(\d+)@(\d+)", re.ASCII)
-_LARGEST = 65_507
 _COVERED = b"\0\0plg\0\0"  # what a mask covers, on the tape and in what is said
-
-
-class Strictness(Enum):
-    """How datagrams are compared."""
-
-    STRICT = "strict"
-    LOSSY = "lossy"
-    OFF = "off"
-
-
-@dataclass(frozen=True, slots=True)
-class EchoRule:
-    """Bytes of a request that its answer repeats, in datagrams to and from a port."""
-
-    offset: int
-    length: int
-    port: int
-
-
-def parse_echo_rule(text: str) -> EchoRule:
-    """OFFSET:LEN@PORT; UsageError for anything else."""
-    match = _ECHO_RULE.fullmatch(text)
-    if match is None:
-        raise UsageError(f"cannot use --echo {text}: not like OFFSET:LEN@PORT")
-    rule = EchoRule(*map(int, match.groups()))
-    if not rule.length or rule.offset + rule.length > _LARGEST or not 1 <= rule.port <= 65535:
-        raise UsageError(f"cannot use --echo {text}: no datagram has such bytes or such a port")
-    return rule
 
 
 class Said(Enum):
@@ -111,6 +80,11 @@ class Exchange:
         self._echoes: dict[tuple[int, int, bytes], Letter] = {}  # echo requests by flow, process, sequence
         self._versions: dict[tuple[int, int], int] = {}  # by flow and process
         self.found = 0
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether datagrams are played and compared at all."""
+        return self.strictness is not Strictness.OFF
 
     # What live processes say.
 
@@ -214,6 +188,15 @@ class Exchange:
         if self.strictness is Strictness.STRICT:
             return False
         return self._lanes[flow.number][self._tape.code[event] & 1].highest > event
+
+    def has_come(self, event: int) -> bool:
+        """Whether a live process has said this datagram."""
+        return bool(self._has_come[event])
+
+    def is_answered(self, event: int) -> bool:
+        """Whether somebody heard a datagram in the recording: no error came back on its flow."""
+        side = 1 - (self._tape.code[event] & 1)
+        return not any(self._tape.is_error(each) for each in self._tape.flow_of(event).events[side])
 
     def diverge(self, flow: Flow) -> None:
         """Compare this flow no longer."""

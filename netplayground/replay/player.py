@@ -31,14 +31,17 @@ from netplayground.replay.course import (
     Course,
     make_courses,
 )
+from netplayground.replay.exchange import Exchange
+from netplayground.replay.flows import Letter
 from netplayground.replay.judge import Judge
 from netplayground.replay.loose import Loose
 from netplayground.replay.masks import Mask
 from netplayground.replay.options import OnDivergence, Pace, ReplayOptions
 from netplayground.replay.part import Part
+from netplayground.replay.post import PostOffice
 from netplayground.replay.referee import Referee
 from netplayground.replay.stage import ANSWERS, Answer, Stage
-from netplayground.replay.tape import CHUNK, FIN, NOBODY, NONE, RST, SYN, Outcome, Record, Tape
+from netplayground.replay.tape import CHUNK, DATAGRAM, FIN, NOBODY, NONE, RST, SYN, Outcome, Record, Tape
 from netplayground.replay.verdict import Verdict
 from netplayground.replay.waiting import Overtime, Patience, Stall
 
@@ -62,7 +65,10 @@ class Player:
         self._is_timed = options.pace is Pace.TIMED
         self._is_flood = options.pace is Pace.FLOOD
         self._assignment = Assignment(tape, masks, options.ephemeral)
-        self._courses = make_courses(tape, live, self._assignment.is_taken, self._assignment.optional)
+        self._exchange = Exchange(tape, options.udp, options.echo, masks)
+        self._courses = make_courses(
+            tape, live, self._assignment.is_taken, self._assignment.optional, self._exchange
+        )
         self._referee = Referee(tape, live, self._assignment.optional)
         self._clock = TapeClock(options.speed)
         self._patience = Patience(options, stage.look_at, self._referee)
@@ -72,6 +78,9 @@ class Player:
         )
         self._loose = Loose(options.patience_ns)
         self._judge = Judge(tape, self._assignment, self._referee, self._loose, self._is_beyond_tape)
+        self._post = PostOffice(tape, self._exchange, self._referee, self._is_beyond_tape)
+        for course in self._courses.values():
+            self._post.expect_of(course)
         # Where the tape ends: at the mark, else with its last event.
         self._tape_end = tape.mark_ns if tape.mark_ns is not None else tape.time[-1] if tape.time else 0
         self._began = 0
@@ -246,6 +255,18 @@ class Player:
         self._release(part)
         self._go_on(part.course)
 
+    def on_datagram(self, letter: Letter, version: int, now: int) -> None:
+        """A live process said what is not TCP; `version` is IP's."""
+        self._begin(now)
+        course = self._courses[letter.sender]
+        self._is_active(course)
+        if self._post.takes(course, letter, version):
+            self._stall.progress(now)
+            late, course.late = course.late, []
+            for event in late:
+                self._deliver(course, event)
+        self._go_on(course)
+
     def _follow(self, part: Part, moved: Sequence[Part]) -> None:
         """A part, and others that had to make room for it, have come further."""
         for end in (part, *moved):
@@ -381,13 +402,17 @@ class Player:
                 course.wake = at
                 return
             if is_passed:
+                if course.is_held and self._tape.code[event] >= DATAGRAM:
+                    course.late.append(event)
                 course.pass_front()
-            else:
-                self._play(course, event)
+            elif not self._play(course, event):
+                course.wake = self._now + _RETRY_NS
+                return
 
     def _when(self, course: Course, event: int) -> int:
         """When the event at the front of a course may go; FOREVER while something else must come first."""
-        part = course.parts.get(self._tape.record[event])
+        is_datagram = self._tape.code[event] >= DATAGRAM
+        part = None if is_datagram else course.parts.get(self._tape.record[event])
         if self._is_flood and (part is None or not part.is_full or course.is_awaiting):
             return 0
         if course.is_held:
@@ -430,16 +455,37 @@ class Player:
         if course.last_given is part:
             course.courtesy_ns = min(LONGEST_COURTESY_NS, course.courtesy_ns * 2)
 
-    def _play(self, course: Course, event: int) -> None:
-        """Give the event at the front."""
+    def _play(self, course: Course, event: int) -> bool:
+        """Give the event at the front; False when the process is not there to hear it yet."""
+        if self._tape.code[event] >= DATAGRAM:
+            if not self._deliver(course, event):
+                return False
+            course.last_given, course.last_event, course.last_given_at = None, event, self._now
+            course.pass_front()
+            return True
         number = self._tape.record[event]
         if self._tape.code[event] == SYN:
             part = self._assignment.cast(course, SERVER, self._tape.records[number])
+            self._is_active(course)
+            self._stall.progress(self._now)
             self._stage.connect(part)
         else:
             part = course.parts[number]
             self._give(part)
         course.last_given, course.last_event, course.last_given_at = part, event, self._now
+        return True
+
+    def _deliver(self, course: Course, event: int) -> bool:
+        """Give a datagram."""
+        delivery = self._exchange.delivery(event, course.process)
+        if delivery is None:
+            course.late.append(event)
+            return True
+        if not self._stage.deliver(course.process, delivery, self._exchange.is_answered(event)):
+            return False
+        self._is_active(course)
+        self._stall.progress(self._now)
+        return True
 
     def _give(self, part: Part) -> None:
         """The next event for it to hear goes."""
@@ -514,6 +560,7 @@ class Player:
         if not course.died:
             self._is_incomplete |= course.remaining > 0
             self._judge.bury(course)
+            self._post.bury(course)
             course.died = True
             course.remaining = 0
             course.wake = FOREVER

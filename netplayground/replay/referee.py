@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from netplayground.dump.model import CLIENT, SERVER
 from netplayground.replay.compare import Mismatch
-from netplayground.replay.course import Course
+from netplayground.replay.course import SAYS, Course
+from netplayground.replay.flows import UDP, Flow
 from netplayground.replay.part import Part
 from netplayground.replay.streams import window_of
-from netplayground.replay.tape import CHUNK, ESTABLISHED, FIN, NONE, SYN, Outcome, Record, Tape
+from netplayground.replay.tape import CHUNK, DATAGRAM, ESTABLISHED, FIN, NONE, SYN, Outcome, Record, Tape
 from netplayground.replay.verdict import WINDOW, Divergence, DivergenceKind, Verdict
 
 MOST_KEPT = 1000  # divergences; all are counted
@@ -35,6 +36,8 @@ class Referee:
         self._failed = bytearray(len(tape.records))
         self._settled = bytearray(len(tape.records))  # by record, a bit for each side
         self._warnings: list[str] = []
+        self.datagrams = 0  # that live processes are to say
+        self.datagrams_matched = 0
 
     @property
     def has_diverged(self) -> bool:
@@ -94,8 +97,46 @@ class Referee:
             ),
         )
 
+    def posts(
+        self,
+        kind: DivergenceKind,
+        course: Course,
+        flow: Flow | None,
+        at: int,
+        text: str,
+        where: str,
+        offset: int = 0,
+        expected: bytes = b"",
+        actual: bytes = b"",
+    ) -> None:
+        """A datagram was missing, different, or too many; `at` is where on the tape."""
+        side = SERVER if flow is not None and flow.processes[SERVER] == course.process else CLIENT
+        start = max(0, offset - WINDOW)
+        shown = slice(start, start + 3 * WINDOW)
+        self._put(
+            at,
+            Divergence(
+                kind,
+                course.name,
+                None,
+                where,
+                side,
+                offset,
+                text,
+                self._time(at),
+                start,
+                expected[shown],
+                actual[shown],
+            ),
+        )
+
     def reorders(self, course: Course, event: int, side: int) -> None:
         """With --strict-order: the process was given something before it had said what came before."""
+        if self._tape.code[event] >= DATAGRAM:
+            flow = self._tape.flow_of(event)
+            text = "did not do in time what came before, in the recorded order"
+            self.posts(DivergenceKind.REORDERED, course, flow, event, text, flow_text(self._tape, flow))
+            return
         record = self._tape.records[self._tape.record[event]]
         text = "did not do in time what came before, in the recorded order"
         self._add(event, DivergenceKind.REORDERED, course, record, side, 0, text)
@@ -103,6 +144,13 @@ class Referee:
     def stalls(self, course: Course, event: int, side: int, waited_s: float) -> None:
         """The tape waited long enough."""
         tape = self._tape
+        if tape.code[event] >= DATAGRAM:
+            flow = tape.flow_of(event)
+            what = "was to say a datagram" if side == SAYS else "was to hear a datagram"
+            text = f"{what}, and did not for {waited_s:g} s"
+            payload = tape.read(tape.offset[event], tape.length[event])
+            self.posts(DivergenceKind.STALLED, course, flow, event, text, flow_text(tape, flow), 0, payload)
+            return
         record = tape.records[tape.record[event]]
         part = course.parts.get(record.number)
         position = part.comparison.position if part is not None else 0
@@ -188,6 +236,8 @@ class Referee:
         if self._masked_whole:
             warnings.append(f"--ignore covers all that was said on {self._masked_whole} connections")
         return Verdict(
+            datagrams=self.datagrams,
+            datagrams_matched=self.datagrams_matched,
             connections=connections,
             connections_matched=matched,
             bytes=size,
@@ -262,6 +312,17 @@ class Referee:
 
     def _time(self, event: int) -> int:
         return self._tape.time[event] if event < len(self._tape) else 0
+
+
+def flow_text(tape: Tape, flow: Flow) -> str:
+    """Who to whom, for people: "app -> db:53/udp"."""
+    names = [
+        tape.lives[process].process.name if process >= 0 else "all" if flow.group else "nobody"
+        for process in flow.processes
+    ]
+    protocol = {17: "udp", 1: "icmp", 58: "icmp"}.get(flow.protocol, f"protocol {flow.protocol}")
+    port = f":{flow.port}" if flow.protocol == UDP else ""
+    return f"{names[0]} -> {names[1]}{port}/{protocol}"
 
 
 def connection_text(tape: Tape, record: Record) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Protocol
 
+from netplayground.replay.exchange import Delivery
 from netplayground.replay.part import Part
 from netplayground.replay.tape import Outcome
 from netplayground.replay.waiting import Activity
@@ -46,6 +47,10 @@ class Stage(Protocol):
 
     def reset(self, part: Part) -> None:
         """Abort the connection, after all that the process was given."""
+
+    def deliver(self, process: int, delivery: Delivery, is_answered: bool) -> bool:
+        """Hand the process a datagram; False when nobody listens on its port yet, and somebody
+        `is_answered` there in the recording."""
 
     def signal(self, process: int) -> None:
         """Send the process the kill signal."""

@@ -80,6 +80,8 @@ class Verdict:
     connections_matched: int
     bytes: int
     bytes_matched: int
+    datagrams: int = 0
+    datagrams_matched: int = 0
     divergence_count: int = 0
     divergences: tuple[Divergence, ...] = ()
     notes: Mapping[str, int] = field(default_factory=dict)
@@ -116,6 +118,8 @@ class Verdict:
             "connections_matched": self.connections_matched,
             "bytes": self.bytes,
             "bytes_matched": self.bytes_matched,
+            "datagrams": self.datagrams,
+            "datagrams_matched": self.datagrams_matched,
             "divergence_count": self.divergence_count,
             "divergences": [divergence.as_json() for divergence in self.divergences],
             "notes": dict(self.notes),

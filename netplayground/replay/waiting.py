@@ -16,7 +16,7 @@ from enum import Enum
 
 from netplayground.dump.model import SERVER
 from netplayground.replay.clock import TapeClock
-from netplayground.replay.course import FOREVER, Course
+from netplayground.replay.course import FOREVER, HEARS, Course
 from netplayground.replay.options import SECOND_NS, Pace, ReplayOptions
 from netplayground.replay.referee import Referee
 from netplayground.replay.tape import NONE, Tape
@@ -83,6 +83,9 @@ def _instead(course: Course) -> tuple[int, int] | None:
     connect = course.next_connect()
     if connect != NONE:
         found.append((connect, SERVER))
+    datagram = course.next_datagram()
+    if datagram != NONE:
+        found.append((datagram, HEARS))
     return min(found, default=None)
 
 

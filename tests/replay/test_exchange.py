@@ -6,9 +6,10 @@ import pytest
 
 from netplayground.dump.model import CLIENT, SERVER
 from netplayground.errors import UsageError
-from netplayground.replay.exchange import EchoRule, Exchange, Said, Strictness, parse_echo_rule
+from netplayground.replay.exchange import Exchange, Said
 from netplayground.replay.flows import ICMP, NOBODY, UDP, Letter
 from netplayground.replay.masks import address_masks, parse_masks
+from netplayground.replay.options import EchoRule, Strictness, parse_echo_rule
 from netplayground.replay.tape import ERROR, NONE, Tape
 
 HERE, THERE = 0, 1  # a resolver's client, and its server

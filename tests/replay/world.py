@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 from itertools import count
 
 from netplayground.dump.model import CLIENT, SERVER, Connection, Ending, Endpoint, Process
+from netplayground.replay.exchange import Delivery
 from netplayground.replay.masks import parse_masks
 from netplayground.replay.options import ReplayOptions
 from netplayground.replay.part import Part
@@ -154,7 +155,8 @@ class World:
             actor.lines.append(line)
             actor.resume()
 
-        line.downward = self.now + self.delay()
+        # A queue of connections to be accepted is in the order in which they came.
+        line.downward = actor.upward = max(actor.upward, self.now + self.delay())
         self.later(line.downward - self.now, stands)
 
     def give(self, part: Part, offset: int, length: int) -> bool:
@@ -167,6 +169,10 @@ class World:
 
     def reset(self, part: Part) -> None:
         self._deliver(part, lambda line: setattr(line, "hears_rst", True), "rst")
+
+    def deliver(self, process: int, delivery: Delivery, is_answered: bool) -> bool:
+        self.given.append((self.now - self.began, process, delivery.letter.payload))
+        return True
 
     def signal(self, process: int) -> None:
         self.signalled.append(process)
@@ -241,6 +247,7 @@ class Actor:
         self.process = process
         self.accepted: list[Line] = []
         self.lines: list[Line] = []
+        self.upward = 0  # when the last connect to it will have come
         self.has_exited = False
         self.ports: set[int] | None = None  # where it listens; None: everywhere
         self._tasks: list[list[object]] = []

@@ -1,0 +1,96 @@
+"""What live processes say in datagrams, against the tape; and at the end what they have not said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from netplayground.replay.compare import shared_length
+from netplayground.replay.course import Course
+from netplayground.replay.exchange import Exchange, Said
+from netplayground.replay.flows import UDP, Flow, Letter
+from netplayground.replay.referee import Referee, flow_text
+from netplayground.replay.tape import ERROR, Tape
+from netplayground.replay.verdict import DivergenceKind
+
+_REPEATED = "datagrams said once more"
+_BEYOND = "datagrams after the recording's end"
+_ERRORS = "ICMP errors that are not in the recording"
+
+
+class PostOffice:
+    """Decides of each datagram whether it is as recorded."""
+
+    def __init__(
+        self, tape: Tape, exchange: Exchange, referee: Referee, is_beyond_tape: Callable[[Course], bool]
+    ) -> None:
+        self._tape = tape
+        self._exchange = exchange
+        self._referee = referee
+        self._is_beyond_tape = is_beyond_tape
+
+    def expect_of(self, course: Course) -> None:
+        """Count what a live process is to say."""
+        for flow in self._tape.flows:
+            for side, process in enumerate(flow.processes):
+                if process == course.process and self._exchange.is_compared:
+                    self._referee.datagrams += len(self._own(flow, side))
+
+    def takes(self, course: Course, letter: Letter, version: int) -> bool:
+        """A live process says a datagram; whether it is one of the tape's."""
+        said, flow, event = self._exchange.take(letter, version)
+        if said is Said.FOUND:
+            self._referee.datagrams_matched += letter.quoted is None
+            return True
+        if said is Said.REPEATED:
+            self._referee.notes[_REPEATED] += 1
+        elif letter.quoted is not None:
+            self._referee.notes[_ERRORS] += 1
+        elif said is not Said.IGNORED:
+            self._differs(course, letter, flow, event)
+        return False
+
+    def _differs(self, course: Course, letter: Letter, flow: Flow | None, event: int) -> None:
+        if self._is_beyond_tape(course):
+            self._referee.notes[_BEYOND] += 1
+            return
+        kind, expected = DivergenceKind.EXTRA, b""
+        if flow is None:
+            where, event = self._where(letter), course.released_up_to()
+            text = "said a datagram to whom it said none in the recording"
+        else:
+            where, text = flow_text(self._tape, flow), "said more datagrams than recorded"
+            self._exchange.diverge(flow)
+            if not self._exchange.has_come(event):
+                kind, text = DivergenceKind.DIFFERENT, "said another datagram than recorded"
+                expected = self._tape.read(self._tape.offset[event], self._tape.length[event])
+        offset = shared_length(expected, letter.payload)
+        self._referee.posts(kind, course, flow, event, text, where, offset, expected, letter.payload)
+
+    def _where(self, letter: Letter) -> str:
+        names = [
+            self._tape.lives[process].process.name if process >= 0 else "all" if letter.group else "nobody"
+            for process in (letter.sender, letter.receiver)
+        ]
+        return f"{names[0]} -> {names[1]}" + (f":{letter.port}/udp" if letter.protocol == UDP else "")
+
+    def bury(self, course: Course) -> None:
+        """Nothing more will come of a process: what it has not said, and is not forgiven, is missing."""
+        for flow in self._tape.flows:
+            for side, process in enumerate(flow.processes):
+                if process == course.process and self._exchange.is_compared:
+                    self._miss(course, flow, side)
+
+    def _miss(self, course: Course, flow: Flow, side: int) -> None:
+        own, tape = self._own(flow, side), self._tape
+        missing = [event for event in own if not self._exchange.is_done(event)]
+        if missing:
+            first = missing[0]
+            text = f"never said {len(missing)} of {len(own)} datagrams"
+            expected = tape.read(tape.offset[first], tape.length[first])
+            where = flow_text(tape, flow)
+            self._referee.posts(DivergenceKind.MISSING, course, flow, first, text, where, 0, expected)
+            self._exchange.diverge(flow)
+
+    def _own(self, flow: Flow, side: int) -> list[int]:
+        """What a process itself says: errors are its kernel's."""
+        return [event for event in flow.events[side] if self._tape.code[event] & ~1 != ERROR]
