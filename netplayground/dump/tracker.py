@@ -182,7 +182,10 @@ class Tracker:
 
     def _answered(self, packet: bytes) -> Tracked | None:
         """Give the connection whose SYN a packet answers, as the error that nobody has the address."""
-        quoted = icmp.parse_unreachable(ip.parse_packet(packet))
+        try:
+            quoted = icmp.parse_unreachable(ip.parse_packet(packet))
+        except MalformedPacket:  # what a process may say, but no error of ours
+            return None
         if quoted is None or len(quoted) < ip.IPV4_HEADER + 4:
             return None
         four = quoted[0] == 0x45

@@ -3,15 +3,15 @@ wrong one."""
 
 from __future__ import annotations
 
-from netplayground.packet import MalformedPacket, ip, udp, virtio
+from netplayground.packet import MalformedPacket, icmp, ip, udp, virtio
 from netplayground.packet.checksum import internet_checksum, pseudo_header_sum
 
 _UDP_CHECK = 6
 
 
-def finish_checksum(packet: memoryview, header: virtio.VirtioHeader) -> None:
+def finish_checksum(packet: memoryview, header_length: int, header: virtio.VirtioHeader) -> None:
     """Put the checksum into `packet` that `header` says is still to be computed; MalformedPacket if that is
-    not possible.
+    not possible: behind the headers of IP, whose octets have been believed already.
 
     The field holds the sum of the pseudo-header, so that the sum of everything from `checksum_start` on is
     all there is to it (virtio 1.2, 5.1.6.2).
@@ -21,7 +21,7 @@ def finish_checksum(packet: memoryview, header: virtio.VirtioHeader) -> None:
     if not header.flags & virtio.NEEDS_CHECKSUM:
         return
     start, at = header.checksum_start, header.checksum_start + header.checksum_offset
-    if start < ip.IPV4_HEADER or at + 2 > len(packet):
+    if start < header_length or at + 2 > len(packet):
         raise MalformedPacket(f"a checksum at {at} of a packet of {len(packet)} octets")
     # 0 would say that there is no checksum (RFC 768); to any other protocol the two are one.
     check = internet_checksum(packet[start:]) or 0xFFFF
@@ -53,8 +53,8 @@ def _assert_intact_udp(packet: ip.IpPacket) -> None:
 
 def _assert_intact_icmp(packet: ip.IpPacket) -> None:
     length = len(packet.payload)
-    if length < 4:
-        raise MalformedPacket(f"ICMP header of {length} octets")
+    if length < icmp.HEADER_LENGTH:
+        raise MalformedPacket(f"ICMP header of {length} octets, {icmp.HEADER_LENGTH} expected")
     start = (
         0 if packet.version == 4 else pseudo_header_sum(packet.source, packet.destination, ip.ICMPV6, length)
     )

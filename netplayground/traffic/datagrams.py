@@ -146,7 +146,7 @@ class Datagrams:
         header = virtio.parse_header(frame)
         if is_fragment and header.flags & virtio.NEEDS_CHECKSUM:
             raise MalformedPacket("an unfinished checksum in a fragment")
-        finish_checksum(octets, header)
+        finish_checksum(octets, packet.header_length, header)
         assert_intact(octets, packet)
         if is_fragment:
             self._take_fragment(sender, packet, octets, receivers)

@@ -90,6 +90,8 @@ class Playground:
     """Three processes, the proxy, and a router between that records; `say` lets one of them send a packet."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
+        self._is_closed = False
         self.loop = Loop()
         self.heard: list[str] = []
         self.devices = [Device() for _ in range(4)]
@@ -131,6 +133,9 @@ class Playground:
         self.loop.run()
 
     def close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
         self.router.close()
         self.writer.close()
         self.loop.close()

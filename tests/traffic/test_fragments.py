@@ -1,4 +1,4 @@
-"""Fragments: whole in any order, never from octets that disagree, and never more kept than there is room for."""
+"""Fragments: whole in any order, never from octets that disagree, and no more kept than there is room for."""
 
 from __future__ import annotations
 
