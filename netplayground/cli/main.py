@@ -29,6 +29,7 @@ COMMANDS = {
     "show": "what a dump holds: processes, connections, bytes",
     "check": "is a dump whole and complete?",
     "import": "captures of tcpdump or Wireshark become a dump",
+    "export": "a recording becomes a capture, files or JSON",
     "capture": "what crosses an interface becomes a dump",
     "doctor": "can this machine run a playground, and if not, how to mend it",
 }

@@ -1,0 +1,90 @@
+"""`plg export`: a recording as a capture, as a file for each direction of a connection, as lines of JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from netplayground.cli.invocation import debug_option
+from netplayground.cli.words import counted, tell
+from netplayground.errors import CaptureError, UsageError
+
+_LEAST_MTU = 576
+
+
+@click.command(
+    "export",
+    help="""Write what the recording FILE holds for other programs.
+
+    \b
+    plg export dump.traffic -o out.pcapng     a capture, with right checksums (or .pcap)
+    plg export dump.traffic -o streams/       a file for each direction of each connection, as tcpflow
+    plg export dump.traffic --json            a line for each chunk
+    """,
+)
+@click.option(
+    "-o", "--output", "output", metavar="OUT", help="out.pcapng, out.pcap, or a folder (DIR/); see above."
+)
+@click.option(
+    "--conn", "numbers", type=int, metavar="N", multiple=True, help="Only connection N; repeatable."
+)
+@click.option("--json", "as_json", is_flag=True, help="A line a chunk, to OUT or stdout.")
+@click.option(
+    "--mtu",
+    type=click.IntRange(_LEAST_MTU, 65535),
+    default=1500,
+    show_default=True,
+    help="Packets of a capture are no longer.",
+)
+@debug_option
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+def command(path: Path, output: str | None, numbers: tuple[int, ...], as_json: bool, mtu: int) -> None:
+    if output is None and not as_json:
+        raise UsageError("cannot export: say where to with -o, or --json")
+    # Imported where it is used, as all that is heavy: see main.
+    from netplayground.capture.exporting import export_capture, export_streams, json_lines
+    from netplayground.dump.recording import open_recording
+
+    with open_recording(path) as recording:
+        wanted = _wanted(numbers, len(recording.connections))
+        if as_json:
+            with _opened(output) as out:
+                for line in json_lines(recording, wanted):
+                    print(line, file=out)
+            return
+        assert output is not None
+        target = Path(output)
+        if target.suffix in (".pcap", ".pcapng") and not target.is_dir():
+            count = export_capture(recording, target, wanted, mtu)
+            tell(f"{target}: {counted(count, 'packet')}")
+        elif target.is_dir() or output.endswith("/"):
+            count = export_streams(recording, target, wanted)
+            tell(f"{target}: {counted(count, 'file')}")
+        else:
+            raise UsageError(f"cannot tell what {output} is to be: NAME.pcapng, NAME.pcap, or DIR/")
+
+
+def _wanted(numbers: tuple[int, ...], there: int) -> frozenset[int] | None:
+    for number in numbers:
+        if not 0 <= number < there:
+            raise UsageError(
+                f"cannot export connection {number}: the recording holds {counted(there, 'connection')}"
+            )
+    return frozenset(numbers) or None
+
+
+@contextmanager
+def _opened(output: str | None) -> Iterator[TextIO]:
+    if output is None:
+        yield sys.stdout
+        return
+    try:
+        with Path(output).open("w") as out:
+            yield out
+    except OSError as error:
+        raise CaptureError(f"cannot write {output}: {error.strerror}") from error
