@@ -216,8 +216,10 @@ class Judge:
         elif not part.heard_all:
             if not self._referee.has_diverged:  # else it may have been the run's end that came first
                 self._referee.closes_otherwise(part, "was not there to hear the rest")
-        elif part.has_to_close():
+        elif part.has_to_close() and not (part.fin_seen or part.rst_seen):
             self._referee.closes_otherwise(part, "did not close it")
+        else:  # it left before its peer had closed too
+            self._referee.settles(part)
 
 
 def _how_otherwise(part: Part) -> str:

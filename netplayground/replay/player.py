@@ -439,7 +439,8 @@ class Player:
         since = time[course.last_event]
         turn = course.last_given_at + min(_SHORT_GAP_NS, time[event] - since)
         answer = NONE if last.is_waived else last.next_said()
-        if answer == NONE or time[answer] - since > _SOON_NS:
+        # What it says only after it has heard more is no answer to what it heard.
+        if answer == NONE or answer > last.give or time[answer] - since > _SOON_NS:
             return turn
         longest = course.last_given_at + course.courtesy_ns
         if longest > self._now:
