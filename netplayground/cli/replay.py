@@ -42,6 +42,18 @@ from netplayground.session.plan import RecordOptions
     help="Bytes that may differ, as a regular expression; repeatable.",
 )
 @click.option(
+    "--udp",
+    type=click.Choice(["strict", "lossy", "off"]),
+    default="lossy",
+    help="Datagrams: one by one; forgiving what a network loses and repeats; or not played at all.",
+)
+@click.option(
+    "--echo",
+    multiple=True,
+    metavar="OFFSET:LEN@PORT",
+    help="Bytes of a datagram to PORT that its answer repeats (DNS: 0:2@53); repeatable.",
+)
+@click.option(
     "--patience",
     "patience_s",
     type=float,
@@ -86,6 +98,8 @@ def _replay(
     speed: str | None,
     flood: bool,
     ignore: tuple[str, ...],
+    udp: str,
+    echo: tuple[str, ...],
     patience_s: float,
     stall_s: float,
     strict_order: bool,
@@ -101,7 +115,7 @@ def _replay(
     from netplayground.session.replay_plan import ReplayWords, plan_pace, plan_replay
 
     pace = plan_pace(
-        ReplayWords(speed, flood, patience_s, stall_s, strict_order, on_divergence, tuple(ignore))
+        ReplayWords(speed, flood, patience_s, stall_s, strict_order, on_divergence, ignore, udp, echo)
     )
     with open_recording(dump_path) as recording:
         if sweep:

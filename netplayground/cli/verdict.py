@@ -29,11 +29,11 @@ def verdict_lines(summary: ReplaySummary) -> Iterator[str]:
 
 def share_words(verdict: Verdict) -> str:
     """'100 % of 3 connections and 1,234 bytes as recorded, 2 rematched'."""
-    share = min(verdict.connection_share, verdict.byte_share)
-    parts = [
-        f"{percent(share)} of {counted(verdict.connections, 'connection')} and "
-        f"{counted(verdict.bytes, 'byte')} as recorded"
-    ]
+    share = min(verdict.connection_share, verdict.byte_share, verdict.datagram_share)
+    what = [counted(verdict.connections, "connection"), counted(verdict.bytes, "byte")]
+    if verdict.datagrams:
+        what.append(counted(verdict.datagrams, "datagram"))
+    parts = [f"{percent(share)} of {', '.join(what[:-1])} and {what[-1]} as recorded"]
     figures = {
         "reordered": verdict.reordered,
         "rematched": verdict.rematched,

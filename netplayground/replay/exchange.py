@@ -79,6 +79,7 @@ class Exchange:
         self._latest: dict[tuple[int, int, int], Letter] = {}  # by flow, process, recorded port
         self._echoes: dict[tuple[int, int, bytes], Letter] = {}  # echo requests by flow, process, sequence
         self._versions: dict[tuple[int, int], int] = {}  # by flow and process
+        self._told: set[tuple[int, int]] = set()  # flows, and processes that were given something there
         self.found = 0
 
     @property
@@ -193,10 +194,17 @@ class Exchange:
         """Whether a live process has said this datagram."""
         return bool(self._has_come[event])
 
-    def is_answered(self, event: int) -> bool:
-        """Whether somebody heard a datagram in the recording: no error came back on its flow."""
-        side = 1 - (self._tape.code[event] & 1)
-        return not any(self._tape.is_error(each) for each in self._tape.flow_of(event).events[side])
+    def awaits_listener(self, event: int, process: int) -> bool:
+        """Whether a process must listen before it is given a datagram: it is the first that it is told on a
+        flow, and in the recording no error came back."""
+        tape, flow = self._tape, self._tape.flow_of(event)
+        if tape.code[event] & 1 == SERVER or (flow.number, process) in self._told:
+            return False
+        return flow.protocol == UDP and not any(tape.is_error(each) for each in flow.events[SERVER])
+
+    def tell(self, event: int, process: int) -> None:
+        """A process was given a datagram."""
+        self._told.add((self._tape.record[event], process))
 
     def diverge(self, flow: Flow) -> None:
         """Compare this flow no longer."""

@@ -19,6 +19,7 @@ _ECHO_REPLIES = frozenset({(1, 0), (58, 129)})
 _ECHO_PORT = -1  # stands for the port where echo is asked for
 _ERRORS = {1: frozenset({3, 4, 5, 11, 12}), 58: frozenset(range(1, 128))}
 ICMP_HEADER = 8
+LINK_LOCAL = 16  # set in an IP version: from the sender's link-local address
 UDP, ICMP, ICMPV6 = 17, 1, 58  # IANA's protocol numbers
 
 

@@ -482,8 +482,10 @@ class Player:
         if delivery is None:
             course.late.append(event)
             return True
-        if not self._stage.deliver(course.process, delivery, self._exchange.is_answered(event)):
+        awaits_listener = self._exchange.awaits_listener(event, course.process)
+        if not self._stage.deliver(course.process, delivery, awaits_listener):
             return False
+        self._exchange.tell(event, course.process)
         self._is_active(course)
         self._stall.progress(self._now)
         return True

@@ -48,9 +48,8 @@ class Stage(Protocol):
     def reset(self, part: Part) -> None:
         """Abort the connection, after all that the process was given."""
 
-    def deliver(self, process: int, delivery: Delivery, is_answered: bool) -> bool:
-        """Hand the process a datagram; False when nobody listens on its port yet, and somebody
-        `is_answered` there in the recording."""
+    def deliver(self, process: int, delivery: Delivery, awaits_listener: bool) -> bool:
+        """Hand the process a datagram; False when it `awaits_listener` and nobody listens on its port yet."""
 
     def signal(self, process: int) -> None:
         """Send the process the kill signal."""

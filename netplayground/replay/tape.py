@@ -34,7 +34,7 @@ from netplayground.dump.model import (
     Process,
 )
 from netplayground.packet.quote import parse_quote
-from netplayground.replay.flows import Flow, Flows, Letter, is_error
+from netplayground.replay.flows import LINK_LOCAL, Flow, Flows, Letter, is_error
 
 SYN, ESTABLISHED, CHUNK, FIN, RST, DATAGRAM, ERROR = 0, 1, 2, 4, 6, 8, 10
 NONE = 0xFFFFFFFF
@@ -333,7 +333,9 @@ class _Post:
             payload,
             quoted,
         )
-        version = destination.version
+        version: int = destination.version
+        if datagram.source.version == 6 and datagram.source.is_link_local:
+            version |= LINK_LOCAL
         tape.add_datagram(letter, version, datagram.time_ns, datagram.offset, datagram.length)
 
     def _quoted(self, payload: bytes) -> Letter | None:

@@ -111,6 +111,10 @@ class Verdict:
     def byte_share(self) -> float:
         return self.bytes_matched / self.bytes if self.bytes else 1.0
 
+    @property
+    def datagram_share(self) -> float:
+        return self.datagrams_matched / self.datagrams if self.datagrams else 1.0
+
     def as_json(self) -> dict[str, object]:
         """What `--report` writes."""
         return {

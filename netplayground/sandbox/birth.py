@@ -26,7 +26,14 @@ from netplayground.sandbox.pid1 import Ending, FirstProcess
 from netplayground.sandbox.refusals import Refusal, Step, attempting
 
 # Read through descriptors that plg holds, so that it never has to enter the namespace.
-TABLES: Final = ("/proc/net/tcp", "/proc/net/tcp6", "/proc/net/unix", "/proc/net/dev")
+TABLES: Final = (
+    "/proc/net/tcp",
+    "/proc/net/tcp6",
+    "/proc/net/udp",
+    "/proc/net/udp6",
+    "/proc/net/unix",
+    "/proc/net/dev",
+)
 _NAMESPACES = (
     kernel.CLONE_NEWUSER
     | kernel.CLONE_NEWNET

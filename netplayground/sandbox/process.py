@@ -165,6 +165,14 @@ class SandboxedProcess:
                 found |= tables.parse_listening(_read_listeners(self._tables[name]))
         return found
 
+    def receiving(self) -> set[int]:
+        """Ports on which something in the namespace takes datagrams (UDP)."""
+        found: set[int] = set()
+        for name in ("/proc/net/udp", "/proc/net/udp6"):
+            if name in self._tables:
+                found |= tables.parse_receiving(_read_table(self._tables[name]))
+        return found
+
     def unix_listeners(self) -> set[str]:
         """Names of the listening UNIX sockets of the namespace; `@` begins an abstract one."""
         return tables.parse_unix_listeners(_read_table(self._tables["/proc/net/unix"]))

@@ -30,6 +30,17 @@ def parse_listening(text: str) -> set[tuple[Address, int]]:
     return found
 
 
+def parse_receiving(text: str) -> set[int]:
+    """Ports of the sockets in a /proc/net/udp or udp6."""
+    found = set()
+    for line in text.splitlines()[1:]:
+        try:
+            found.add(int(line.split()[1].rpartition(":")[2], 16))
+        except (IndexError, ValueError) as error:
+            raise MalformedTable(f"cannot read a line of the UDP table: {line!r}") from error
+    return found
+
+
 def _parse_address(digits: str) -> Address:
     """The kernel prints each 32-bit word of the address as a number in the machine's byte order."""
     words = (int(digits[start : start + 8], 16) for start in range(0, len(digits), 8))

@@ -33,6 +33,7 @@ PACKETS_DROPPED = "packets-dropped"
 """A fact: the kernel had no room for so many packets, some time before this."""
 
 _TICK_S = 0.25
+_GAP_NS = 5_000_000
 _LEFT_S = 2 * RETIRE_MS / 1000
 _LEFT_MOST_S = 10.0
 
@@ -121,6 +122,9 @@ class Live:
         self._report = report
         choices = ImportOptions(captures=(), dump=options.dump, names=options.names)
         self._importer = Importer(choices, writer, hosts, clock)
+        # An interface shows packets in their order but for moments: what its receiver has and we have not
+        # is lost, and to wait for it costs the time that the next packets need.
+        self._importer.reassembler.gap_ns = _GAP_NS
         self._drops = 0
         self._left = options.packets
         self._is_ending = self._is_lost = False

@@ -18,6 +18,7 @@ from netplayground.replay.casting import CANNED
 
 ENDED_FACT = "process-ended"  # the kind of the dump's fact that holds `emit_ending`
 ENDING_FACT = "ending"  # plg begins to end the run
+DROPS_FACT = "drops"  # that of `Traffic.drops`, which it calls "processes"
 
 SUCCESS = 0
 DIVERGED = 3

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from netplayground.dump.model import Process, RunHeader
 from netplayground.dump.writer import DumpWriter, check_writable
 from netplayground.session.ground import Ground, stand
-from netplayground.session.outcome import RunSummary
+from netplayground.session.outcome import DROPS_FACT, RunSummary
 from netplayground.session.plan import SUBNET6, Plan
 from netplayground.session.recorder import Recorder
 from netplayground.session.run import Narrate, Run
@@ -54,7 +54,7 @@ class Recording(Run):
         """Go from the start of the processes to the complete dump."""
         duration_s = self._go()
         drops = self._count_drops()
-        self._tell("drops", processes=drops)
+        self._tell(DROPS_FACT, processes=drops)
         self._writer.close()
         return RunSummary(
             processes=self._processes.outcomes,

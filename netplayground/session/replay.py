@@ -12,12 +12,14 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
 
 from netplayground.dump.model import CLIENT, SERVER
 from netplayground.dump.recording import Recording
+from netplayground.replay.exchange import Delivery
+from netplayground.replay.flows import Letter
 from netplayground.replay.masks import address_masks, parse_masks
-from netplayground.replay.options import OnDivergence, ReplayOptions
+from netplayground.replay.options import OnDivergence, ReplayOptions, Strictness
 from netplayground.replay.part import Part
 from netplayground.replay.player import Player
 from netplayground.replay.tape import NOBODY, Tape, load_tape
@@ -28,9 +30,10 @@ from netplayground.session.ground import Ground, stand
 from netplayground.session.outcome import ProcessOutcome, RunSummary, Traffic
 from netplayground.session.plan import Plan, PlannedProcess
 from netplayground.session.ports import Ports
+from netplayground.session.post import Post
 from netplayground.session.processes import RunningProcess
 from netplayground.session.replay_plan import changed_addresses
-from netplayground.session.run import Narrate, Run
+from netplayground.session.run import Narrate, Run, own_addresses
 from netplayground.session.seat import Seat, line_of
 from netplayground.traffic.answer import Answer, Answerer
 from netplayground.traffic.forwarder import Forwarder
@@ -94,7 +97,22 @@ class Replaying(Run):
             self._workspace, self._proxy_link, ground.proxy.tun_index, self, self._room, narrate
         )
         self._answerer = answerer
-        self._route(answerer, Forwarder())
+        links = {self._numbers[link.name]: link for link in self._links}
+        subnet = next(map(ip_network, recording.run.subnets), None)
+        self._post = Post(
+            plan.processes,
+            self._process_at,
+            links,
+            plan.subnet,
+            subnet if isinstance(subnet, IPv4Network) else None,
+            self._on_letter,
+        )
+        absent = [
+            Link(process.name, -1, own_addresses(process, ground.proxy.has_ipv6), process.position)
+            for process in plan.processes
+            if not process.is_live
+        ]
+        self._route(answerer, self._post if options.udp is not Strictness.OFF else Forwarder(), absent)
 
     def run(self) -> ReplaySummary:
         """Go from the start of the processes to the verdict."""
@@ -225,6 +243,17 @@ class Replaying(Run):
         if recorded.version == 4:
             return planned.address4
         return _link_local(planned) if recorded.is_link_local else planned.address6
+
+    def _on_letter(self, letter: Letter, version: int) -> None:
+        self._player.on_datagram(letter, version, time.monotonic_ns())
+        self._came()
+
+    def deliver(self, process: int, delivery: Delivery, awaits_listener: bool) -> bool:
+        """Hand a live process a datagram, once it listens."""
+        if awaits_listener and delivery.letter.port not in self._running[process].sandboxed.receiving():
+            return False
+        self._post.deliver(process, delivery)
+        return True
 
     def give(self, part: Part, offset: int, length: int) -> bool:
         """Hand a live process bytes of the dump."""

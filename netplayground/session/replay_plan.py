@@ -10,7 +10,14 @@ from pathlib import Path
 from netplayground.dump.model import Process
 from netplayground.errors import UsageError
 from netplayground.replay.casting import cast
-from netplayground.replay.options import SECOND_NS, OnDivergence, Pace, ReplayOptions
+from netplayground.replay.options import (
+    SECOND_NS,
+    OnDivergence,
+    Pace,
+    ReplayOptions,
+    Strictness,
+    parse_echo_rule,
+)
 from netplayground.session.plan import (
     SUBNET6,
     Caller,
@@ -38,6 +45,8 @@ class ReplayWords:
     strict_order: bool = False
     on_divergence: str = "fail"
     ignore: tuple[str, ...] = ()
+    udp: str = "lossy"
+    echo: tuple[str, ...] = ()
     report_path: Path | None = None
 
 
@@ -76,6 +85,8 @@ def plan_pace(words: ReplayWords) -> ReplayOptions:
         strict_order=words.strict_order,
         on_divergence=OnDivergence(words.on_divergence),
         ignore=tuple(_parse_bytes(text) for text in words.ignore),
+        udp=Strictness(words.udp),
+        echo=tuple(parse_echo_rule(text) for text in words.echo),
     )
 
 

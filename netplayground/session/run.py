@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from select import EPOLLIN
 
@@ -95,12 +95,21 @@ class Run(ABC):
     def _said(self) -> int:
         """A number that grows with whatever is said."""
 
-    def _route(self, interceptor: Interceptor, datagrams: DatagramListener) -> None:
-        """Let packets go, with these in their way."""
+    def _route(
+        self, interceptor: Interceptor, datagrams: DatagramListener, absent: Sequence[Link] = ()
+    ) -> None:
+        """Let packets go, with these in their way; `absent` are links of those that are not there."""
         self._interceptor = interceptor
         trace = self._narrate if self._plan.verbosity > 1 else None
         self._router = Router(
-            self._loop, self._links, self._proxy_link, interceptor, self._plan.subnet, datagrams, trace
+            self._loop,
+            self._links,
+            self._proxy_link,
+            interceptor,
+            self._plan.subnet,
+            datagrams,
+            trace,
+            absent,
         )
 
     def _go(self) -> float:

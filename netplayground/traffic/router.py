@@ -79,12 +79,15 @@ class Router:
         subnet: IPv4Network,
         listener: DatagramListener,
         trace: Callable[[str], None] | None = None,
+        absent: Sequence[Link] = (),
     ) -> None:
+        """`absent`: links of those that are not there, but to whom datagrams may go."""
         self._loop = loop
         self._by_address = links_by_address(links)
         self._proxy = proxy
         self._interceptor = interceptor
-        self._datagrams = Datagrams(links, self._by_address, subnet, listener)
+        everybody = [*links, *absent]
+        self._datagrams = Datagrams(everybody, links_by_address(everybody), subnet, listener)
         self._flush = listener.flush
         self._trace = trace
         self._buffer = bytearray(_LARGEST_FRAME)

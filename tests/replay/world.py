@@ -170,7 +170,7 @@ class World:
     def reset(self, part: Part) -> None:
         self._deliver(part, lambda line: setattr(line, "hears_rst", True), "rst")
 
-    def deliver(self, process: int, delivery: Delivery, is_answered: bool) -> bool:
+    def deliver(self, process: int, delivery: Delivery, awaits_listener: bool) -> bool:
         self.given.append((self.now - self.began, process, delivery.letter.payload))
         return True
 
