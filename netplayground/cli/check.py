@@ -44,13 +44,16 @@ def report_lines(path: Path, report: CheckReport) -> Iterator[str]:
         yield f"ambiguous: {printable(report.ambiguous)}"
     totals = report.totals
     to_servers, to_clients = totals.bytes
+    datagrams = [counted(totals.datagrams, "datagram")] if totals.datagrams else []
     yield ", ".join(
         [
             counted(totals.connections, "connection"),
             f"{counted(to_servers, 'byte')} to servers",
             f"{counted(to_clients, 'byte')} to clients",
-            # In the index facts are events too; here an event is what `plg show` lists by its packet.
-            f"{counted(totals.events - totals.facts, 'event')} in packets",
+            *datagrams,
+            # In the index facts and datagrams are events too; here an event is what `plg show` lists of a
+            # connection by its packet.
+            f"{counted(totals.events - totals.facts - totals.datagrams, 'event')} in packets",
             counted(totals.facts, "fact"),
             f"{counted(report.size, 'byte')} of file",
         ]

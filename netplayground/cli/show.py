@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from netplayground.cli import datagrams as said_in_datagrams
 from netplayground.cli.invocation import debug_option
+from netplayground.cli.summary import drop_words
 from netplayground.cli.words import columns, counted, hex_lines, printable, seconds, write_lines
 from netplayground.errors import UsageError
-from netplayground.session.outcome import ENDED_FACT, ProcessOutcome, parse_ending
+from netplayground.session.outcome import DROPS_FACT, ENDED_FACT, ProcessOutcome, parse_ending
 
 if TYPE_CHECKING:
     from netplayground.dump.model import Connection, Event, Process
@@ -28,18 +30,32 @@ _ARROWS = ("→ server", "← client")
 
 @click.command("show", help="Print what the dump FILE holds: processes, connections, bytes.")
 @click.option("--conn", "number", type=int, metavar="N", help="The chunks of connection N, and how it ended.")
-@click.option("--full", is_flag=True, help=f"With --conn: whole chunks, not their first {_PREVIEW} bytes.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, a connection or an event a line.")
+@click.option("--datagrams", is_flag=True, help="Each datagram: UDP, ICMP and whatever else is not TCP.")
+@click.option(
+    "--full",
+    is_flag=True,
+    help=f"With --conn or --datagrams: all that was said, not its first {_PREVIEW} bytes.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object; a connection, an event or a datagram a line."
+)
 @debug_option
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
-def command(path: Path, number: int | None, full: bool, as_json: bool) -> None:
-    if full and number is None:
-        raise UsageError("cannot show whole chunks: --full goes with --conn N")
+def command(path: Path, number: int | None, datagrams: bool, full: bool, as_json: bool) -> None:
+    if full and number is None and not datagrams:
+        raise UsageError("cannot show all that was said: --full goes with --conn N or --datagrams")
+    if datagrams and number is not None:
+        raise UsageError("cannot show datagrams of a connection: give --conn or --datagrams")
     # Imported where it is used, as all that is heavy: see main.
     from netplayground.dump.recording import open_recording
 
     with open_recording(path) as dump:
-        if number is None:
+        if datagrams:
+            if as_json:
+                lines = _json_with_rows(head_of_dump(dump), "datagrams", said_in_datagrams.json_rows(dump))
+            else:
+                lines = said_in_datagrams.lines(dump, None if full else _PREVIEW)
+        elif number is None:
             lines = json_of_dump(dump) if as_json else lines_of_dump(dump, path)
         else:
             connection = find_connection(dump, number)
@@ -70,15 +86,29 @@ def endings(dump: Recording) -> list[ProcessOutcome]:
     return list(outcomes.values())
 
 
+def drops(dump: Recording) -> dict[str, dict[str, int]]:
+    """What was dropped, by process and reason, as far as the dump tells."""
+    found: dict[str, dict[str, int]] = {}
+    for fact in dump.facts():
+        told = fact.fields.get("processes")
+        if fact.kind == DROPS_FACT and isinstance(told, dict):
+            for name, counts in told.items():
+                if isinstance(counts, dict):
+                    found[name] = {why: n for why, n in counts.items() if type(n) is int and n}
+    return {name: counts for name, counts in found.items() if counts}
+
+
 # For people
 
 
 def lines_of_dump(dump: Recording, path: Path) -> Iterator[str]:
     started = datetime.fromtimestamp(dump.run.started_ns // 1_000_000_000, timezone.utc)
-    counts = (
+    counts = [
         counted(len(dump.processes), "process", "processes"),
         counted(len(dump.connections), "connection"),
-    )
+    ]
+    if dump.totals.datagrams:
+        counts.append(counted(dump.totals.datagrams, "datagram"))
     written = f"recorded {started:%Y-%m-%d %H:%M:%S} UTC by plg {printable(dump.run.version)}"
     yield ", ".join([f"{path}: {dump.state.value}", *counts, written])
     if dump.missing:
@@ -91,6 +121,12 @@ def lines_of_dump(dump: Recording, path: Path) -> Iterator[str]:
     if len(dump.connections):
         yield ""
         yield from _connection_table(dump)
+    if dump.totals.datagrams:
+        yield ""
+        yield from said_in_datagrams.table(dump)
+    if dropped := drops(dump):
+        yield ""
+        yield printable(drop_words(dropped))
 
 
 def _process_row(process: Process, end: ProcessOutcome) -> tuple[str, str, str, str]:
@@ -160,7 +196,11 @@ def _chunk_lines(data: bytes, preview: int | None) -> Iterator[str]:
 
 
 def json_of_dump(dump: Recording) -> Iterator[str]:
-    head = {
+    return _json_with_rows(head_of_dump(dump), "connections", map(_json_of_connection, dump.connections))
+
+
+def head_of_dump(dump: Recording) -> dict[str, object]:
+    return {
         "version": dump.run.version,
         "state": dump.state.value,
         "missing": dump.missing or None,
@@ -171,8 +211,9 @@ def json_of_dump(dump: Recording) -> Iterator[str]:
         "processes": [
             _json_of_process(process, end) for process, end in zip(dump.processes, endings(dump), strict=True)
         ],
+        "datagrams_in_all": dump.totals.datagrams,
+        "drops": drops(dump),
     }
-    return _json_with_rows(head, "connections", map(_json_of_connection, dump.connections))
 
 
 def json_of_connection(dump: Recording, connection: Connection) -> Iterator[str]:

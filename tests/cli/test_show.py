@@ -17,7 +17,8 @@ from netplayground import __version__
 from netplayground.cli.main import main
 from netplayground.dump.model import CLIENT, SERVER, Process, RunHeader
 from netplayground.dump.writer import DumpWriter
-from netplayground.session.outcome import ENDED_FACT, ProcessOutcome, emit_ending
+from netplayground.packet import icmp, udp
+from netplayground.session.outcome import DROPS_FACT, ENDED_FACT, ProcessOutcome, emit_ending
 
 START_NS = 1_700_000_000_000_000_000
 RUN = RunHeader(
@@ -122,7 +123,10 @@ def test_a_connection_that_is_not_there_is_refused(dump: Path, capsys: pytest.Ca
 
 def test_full_without_a_connection_is_refused(dump: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "--full", str(dump)]) == 2
-    assert capsys.readouterr().err == "plg: cannot show whole chunks: --full goes with --conn N\n"
+    assert (
+        capsys.readouterr().err
+        == "plg: cannot show all that was said: --full goes with --conn N or --datagrams\n"
+    )
 
 
 def test_json_of_a_dump(dump: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,3 +249,76 @@ def test_what_is_ambiguous_is_said(tmp_path: Path, capsys: pytest.CaptureFixture
     path.write_bytes(path.read_bytes() + b"17 0 10.0.0.2 10.0.0.1 80 0\n" * 2)
     assert "\nambiguous: connections 0, 1 from 10.0.0.2 to 10.0.0.1:80: may have been" in show(capsys, path)
     assert json.loads(show(capsys, "--json", path))["ambiguous"].startswith("connections 0, 1 ")
+
+
+@pytest.fixture
+def with_datagrams(tmp_path: Path) -> Path:
+    """Two names are asked for, all are told of something, and nobody answers once; one drop."""
+    ticks, path = clock(), tmp_path / "d.traffic"
+    writer = DumpWriter.create(path, RUN, START_NS, lambda: next(ticks))
+    batch = writer.datagrams()
+    for port in (40000, 40001):
+        batch.put(udp.emit_packet(CURL, port, WEB, 53, b"who?"))
+        batch.put(udp.emit_packet(WEB, 53, CURL, port, b"me" * 50))
+    batch.put(udp.emit_packet(WEB, 5353, IPv4Address("224.0.0.251").packed, 5353, b"all"))
+    nobody = udp.emit_packet(CURL, 1, IPv4Address("10.0.0.9").packed, 7, b"")
+    batch.put(nobody)
+    batch.put_named(icmp.emit_unreachable(nobody), 0)
+    batch.commit()
+    writer.fact(DROPS_FACT, processes={"web": {}, "curl": {"malformed": 3}})
+    writer.close()
+    return path
+
+
+def test_datagrams_have_a_line_for_each_exchange(
+    with_datagrams: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = show(capsys, with_datagrams).splitlines()
+    assert ", 2 processes, 0 connections, 7 datagrams, recorded" in lines[0]
+    assert [line.split()[1:] for line in lines[-6:-2]] == [
+        ["UDP", "curl", "web:53", "2", "8", "2", "200"],
+        ["UDP", "web", "224.0.0.251:5353", "1", "3", "0", "0"],
+        ["UDP", "curl", "10.0.0.9:7", "1", "0", "0", "0"],
+        ["ICMP", "10.0.0.9", "curl", "1", "36", "0", "0"],
+    ]
+    assert lines[-1] == "3 dropped (curl: 3 malformed)"
+
+
+def test_each_datagram_is_told(with_datagrams: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = show(capsys, with_datagrams, "--datagrams").splitlines()
+    assert [line.split(maxsplit=1)[1] for line in lines if "→" in line] == [
+        "curl:40000 → web:53  UDP, 4 bytes",
+        "web:53 → curl:40000  UDP, 100 bytes",
+        "curl:40001 → web:53  UDP, 4 bytes",
+        "web:53 → curl:40001  UDP, 100 bytes",
+        "web:5353 → 224.0.0.251:5353  UDP, 3 bytes",
+        "curl:1 → 10.0.0.9:7  UDP, 0 bytes",
+        "10.0.0.9 → curl  ICMP, 36 bytes",
+    ]
+    assert sum("… 36 more bytes" in line for line in lines) == 2
+    assert "more bytes" not in show(capsys, with_datagrams, "--datagrams", "--full")
+
+
+def test_json_of_datagrams(with_datagrams: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = json.loads(show(capsys, with_datagrams, "--json", "--datagrams"))
+    assert (told["datagrams_in_all"], told["drops"]) == (7, {"curl": {"malformed": 3}})
+    first, *_others, last = told["datagrams"]
+    assert first == {
+        "time_ns": first["time_ns"],
+        "protocol": 17,
+        "sender": "curl",
+        "source": "10.0.0.2",
+        "source_port": 40000,
+        "receiver": "web",
+        "destination": "10.0.0.1",
+        "destination_port": 53,
+        "length": 4,
+        "data": base64.b64encode(b"who?").decode(),
+    }
+    assert (last["sender"], last["source_port"], last["receiver"]) == (None, None, "curl")
+
+
+def test_datagrams_are_of_no_connection(dump: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "--conn", "0", "--datagrams", str(dump)]) == 2
+    assert "give --conn or --datagrams" in capsys.readouterr().err
+    assert show(capsys, dump, "--datagrams") == ""

@@ -43,7 +43,7 @@ def test_a_changed_bit_is_found(ends: tuple[bytes, bytes], payload: bytes, data:
         at = data.draw(st.integers(len(whole) - len(payload), len(whole) - 1))
         changed[at] ^= 1 << data.draw(st.integers(0, 7))
         intact(whole)
-        with pytest.raises(MalformedPacket, match="a wrong (UDP|ICMP) checksum"):
+        with pytest.raises(MalformedPacket, match=r"a wrong (UDP|ICMP) checksum"):
             intact(bytes(changed))
 
 
