@@ -52,7 +52,7 @@ _SIOCGIFHWADDR = 0x8927
 _NAME_SIZE = 16
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
 _FRAME = 2048
-_IS_OURS = 1
+_IS_OURS, _IS_LOSING = 1, 4
 _STATUS, _PACKETS, _FIRST = 8, 12, 16
 """Where they stand in a block (struct tpacket_hdr_v1)."""
 _RECORD = 4
@@ -84,6 +84,7 @@ class Blocks:
         self._most = max(1, min(BATCH // size, self._count >> 2))
         self._next = 0
         self._taken = 0
+        self._is_losing = False
 
     @property
     def is_empty(self) -> bool:
@@ -93,18 +94,22 @@ class Blocks:
 
     def take(self) -> Iterator[Batch]:
         """Give the packets that are there, up to a batch's worth of memory; `release` must follow."""
-        assert not self._taken, "what was taken before has not been released"
         heads: list[int] = []
         places: list[int] = []
-        while self._taken < self._most:
+        ends: list[int] = []
+        most = min(self._taken + self._most, self._count)
+        while self._taken < most:
             at = self._next * self._size
             status, packets, first = struct.unpack_from("=III", self._memory, at + _STATUS)
             if not status & _IS_OURS:
                 break
             self._walk(at + first, packets, heads, places)
+            ends.append(len(heads))
+            self._is_losing = bool(status & _IS_LOSING)
             self._next = (self._next + 1) % self._count
             self._taken += 1
-        return self._batches(heads, places)
+        # Somewhere in them packets are missing: what can be taken as a whole should not be where they are.
+        return self._batches(heads, places, ends if self._is_losing else ends[-1:])
 
     def _walk(self, at: int, packets: int, heads: list[int], places: list[int]) -> None:
         """Step from packet to packet of a block."""
@@ -115,27 +120,41 @@ class Blocks:
             places.append(place - _RECORD)
             at += following
 
-    def _batches(self, heads: list[int], places: list[int]) -> Iterator[Batch]:
-        """Give the packets in batches in which each stands equally far behind its header; mostly that is
-        one."""
+    def _batches(self, heads: list[int], places: list[int], ends: list[int]) -> Iterator[Batch]:
+        """Give the packets in batches that end at `ends`, and wherever their place behind their headers
+        changes, which mostly it never does."""
         begin = 0
-        while begin < len(heads):
-            place = places[begin]
-            end = len(heads) if places.count(place) == len(places) else begin + 1
-            while end < len(heads) and places[end] == place:
-                end += 1
-            layout = Layout(_ORDER, False, _CAPTURED, place)
-            yield Batch(self._path, self._memory, heads[begin:end], layout, (self._interface,), 0)
-            begin = end
+        for limit in ends:
+            while begin < limit:
+                place = places[begin]
+                end = begin + 1
+                if places[begin:limit].count(place) == limit - begin:
+                    end = limit
+                while end < limit and places[end] == place:
+                    end += 1
+                layout = Layout(_ORDER, False, _CAPTURED, place)
+                yield Batch(self._path, self._memory, heads[begin:end], layout, (self._interface,), 0)
+                begin = end
 
     def release(self) -> None:
-        """Give the blocks that were taken back to the kernel."""
+        """Give blocks that were taken back to the kernel.
+
+        While it has no room and drops packets, it gets half of the ring at once: what is lost is lost in few
+        pieces then, and each costs the streams much time.
+        """
+        if self._is_losing and self._taken < self._count >> 1 and self._has_more:
+            return
         for number in range(self._next - self._taken, self._next):
             at = number % self._count * self._size
             # In this order: `is_empty` must not see the old number in a block that nobody has filled anew.
             struct.pack_into("=I", self._memory, at + _PACKETS, 0)
             struct.pack_into("=I", self._memory, at + _STATUS, 0)
         self._taken = 0
+
+    @property
+    def _has_more(self) -> bool:
+        status: int = struct.unpack_from("=I", self._memory, self._next * self._size + _STATUS)[0]
+        return bool(status & _IS_OURS)
 
 
 class Ring:
