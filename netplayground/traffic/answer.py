@@ -16,6 +16,7 @@ import socket
 import time
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from typing import Protocol
 
@@ -34,6 +35,8 @@ _ATTEMPT_S = 150.0  # tcp_syn_retries and tcp_synack_retries are over after 127 
 _SWEEP_S = 10.0
 _VIRTIO = virtio.HEADER_LENGTH
 _TAKEN = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL})
+# What a socket is told of a RST once it was connected; before, it is ECONNREFUSED (tcp_reset()).
+_ABORTED = frozenset({errno.ECONNRESET, errno.EPIPE})
 
 
 class Answer(Enum):
@@ -104,6 +107,7 @@ class Answerer:
         self._client_lines: dict[Key, Line] = {}
         self._connecting: set[socket.socket] = set()
         self._is_sweep_due = False
+        self._has_said_no_room = False
 
     # What the router asks.
 
@@ -114,7 +118,7 @@ class Answerer:
             return
         attempt = self.attempts.get(key)
         if attempt is not None and flags & tcp.RST:
-            self._give_up(attempt)
+            self._end_attempt(attempt)
         self._proxy.write(frame)
 
     def on_packet_of_proxy(self, link: Link, _key: Key, _flags: int, frame: memoryview) -> None:
@@ -161,10 +165,7 @@ class Answerer:
     def _is_over_for_client(self, key: Key, attempt: _Attempt | None) -> bool:
         """Whether the client has done with the connection of this key, and uses its port again at once."""
         if attempt is not None:
-            if attempt.guest is not None:
-                self._doors.admit(attempt.place)  # it may be a connection, which epoll would tell us of soon
-            if key in self.attempts:
-                self._give_up(attempt)
+            self._end_attempt(attempt)
         line = self._client_lines.get(key)
         if line is None:
             return True
@@ -202,12 +203,14 @@ class Answerer:
         self._proxy.write(attempt.syn)
 
     def _refuse_for_room(self, client: Link, syn: bytes) -> None:
-        if not self.refused_for_room:
-            self._say(
-                f"no descriptors for more than {len(self._lines)} connections at once: refusing the next"
-            )
+        self._say_no_room("refusing the next")
         self.refused_for_room += 1
         client.send(tcp.emit_reset_to_syn(memoryview(syn)[_VIRTIO:]))
+
+    def _say_no_room(self, what_now: str) -> None:
+        if not self._has_said_no_room:
+            self._has_said_no_room = True
+            self._say(f"no descriptors for more than {len(self._lines)} connections at once: {what_now}")
 
     def _let_in(self, attempt: _Attempt, sock: socket.socket) -> None:
         key, guest = attempt.key, attempt.guest
@@ -231,6 +234,13 @@ class Answerer:
         if attempt.guest is not None:
             self._loop.again(attempt.guest.failed)
 
+    def _end_attempt(self, attempt: _Attempt) -> None:
+        """Its client does not ask any more: because it has its connection already, or has given up."""
+        if attempt.guest is not None:
+            self._doors.admit(attempt.place)  # it may be a connection, which epoll would tell us of soon
+        if attempt.key in self.attempts:
+            self._give_up(attempt)
+
     def _sweep_later(self) -> None:
         if not self._is_sweep_due and self.attempts:
             self._is_sweep_due = True
@@ -250,44 +260,50 @@ class Answerer:
     def connect(self, client: bytes, client_port: int, server: bytes, port: int, guest: Guest) -> None:
         """Connect to a live server from a client's packed address, and if it can be had its port; `guest`
         hears what came of it in the loop's next round or later."""
-        sock = new_socket(family_of(client))
+        target = place_of(server, port, self._tun_index)
+        for from_port in (client_port, 0):
+            error, sock = self._connect(place_of(client, from_port, self._tun_index), target)
+            if sock is not None:
+                self._workspace.has_sent = True
+                self._connecting.add(sock)
+                self._loop.add(sock.fileno(), END_EVENTS, partial(self._on_answer, sock, guest))
+                return
+            if error not in _TAKEN:
+                break
+            # Else the last packets of an earlier connection of the same four numbers are still under way.
+        if error in OUT_OF_ROOM:
+            self._say_no_room("the next waits")
+        self._loop.again(guest.failed)
+
+    def _connect(self, source: Place, target: Place) -> tuple[int, socket.socket | None]:
+        """Why not, or the socket that asks."""
+        if self._taken > self._capacity + IDLE_DOORS:
+            return errno.EMFILE, None
+        sock: socket.socket | None = None
         try:
-            self._bind(sock, place_of(client, client_port, self._tun_index))
-            error = sock.connect_ex(place_of(server, port, self._tun_index))
-            if error in _TAKEN:
-                # The last packets of an earlier connection of the same four numbers are still under way.
-                sock.close()
-                sock = new_socket(family_of(client))
-                sock.bind(place_of(client, 0, self._tun_index))
-                error = sock.connect_ex(place_of(server, port, self._tun_index))
+            sock = new_socket(socket.AF_INET6 if ":" in target[0] else socket.AF_INET)
+            sock.bind(source)
+            error = sock.connect_ex(target)
         except OSError as refusal:
             error = refusal.errno or errno.EINVAL
-        if error not in (0, errno.EINPROGRESS):
+        if error in (0, errno.EINPROGRESS):
+            return 0, sock
+        if sock is not None:
             sock.close()
-            self._loop.again(guest.failed)
-            return
-        self._workspace.has_sent = True
-        self._connecting.add(sock)
-        self._loop.add(sock.fileno(), END_EVENTS, lambda events: self._on_answer(sock, guest, events))
-
-    @staticmethod
-    def _bind(sock: socket.socket, place: Place) -> None:
-        try:
-            sock.bind(place)
-        except OSError as error:
-            if error.errno not in _TAKEN:
-                raise
-            sock.bind((place[0], 0, *place[2:]))
+        return error, None
 
     def _on_answer(self, sock: socket.socket, guest: Guest, events: int) -> None:
         if not events & _ANSWERED or sock not in self._connecting:
             return
         self._connecting.discard(sock)
-        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error and error not in _ABORTED:
             self._loop.close_later(sock.fileno(), sock)
             guest.failed()
             return
         line = Line(self._workspace, sock, guest, self._lines.discard)
         self._lines.add(line)
         self._loop.change(sock.fileno(), END_EVENTS, line.on_events)
+        if error:
+            line.tell_abort_later(error)
         guest.connected(line)

@@ -163,7 +163,7 @@ class Line:
             except OSError as error:  # EPIPE, ECONNRESET: the process has aborted
                 if error.errno == errno.EIO:
                     raise DumpError(f"cannot read the dump: {error.strerror}") from error
-                self._tell_abort_later(error)
+                self.tell_abort_later(error.errno)
                 return
             if sent == length:
                 del unsent[0]
@@ -181,14 +181,15 @@ class Line:
             try:
                 self.sock.shutdown(socket.SHUT_WR)
             except OSError as error:  # ENOTCONN: aborted meanwhile
-                self._tell_abort_later(error)
+                self.tell_abort_later(error.errno)
                 return
             self._workspace.loop.again(self._finish_if_closed)
 
-    def _tell_abort_later(self, error: OSError) -> None:
+    def tell_abort_later(self, error: int | None) -> None:
+        """The kernel has told of an abort, by this error."""
         self._is_aborted = True
         # EPIPE is what the kernel says of an abort that followed a FIN, and of what it has said already.
-        self._has_missed_error |= error.errno not in (errno.EPIPE, errno.ENOTCONN)
+        self._has_missed_error |= error not in (errno.EPIPE, errno.ENOTCONN)
         self._workspace.loop.again(lambda: self.on_events(EPOLLIN | EPOLLERR))
 
     def _finish_if_closed(self) -> None:
@@ -216,7 +217,7 @@ class Line:
             if not self.fin_seen:
                 self._read()
             elif self._is_aborted:
-                self._reset()
+                self._finish()
 
     def _read(self) -> None:
         view, sock = self._workspace.view, self.sock
@@ -243,6 +244,10 @@ class Line:
             return
         self.fin_seen = True
         self._listener.fin()
+        self._finish()
+
+    def _finish(self) -> None:
+        """Its last byte is said: was it told that ours is, or has it aborted?"""
         self._finish_if_closed()
         if self._is_aborted and not self.is_closed:
             self._reset()
