@@ -9,51 +9,74 @@ from ipaddress import IPv4Address, IPv6Address
 Listening = Set[tuple[IPv4Address | IPv6Address, int]]
 
 _TRIES_BEFORE_ASKING = 3  # connects to a port that a server is most likely to listen on soon
+_LOOK_NS = 5_000_000
 
 
 class Ports:
     """The listening ports of one live server, as far as they differ from the recording.
 
     A recorded port is the server's choice where it is `dynamic`; or where nobody listens on it, and somebody
-    listens on one that the recording does not know (vsftpd chooses its ports by itself). The newest of those
-    that no other recorded port stands for is taken, and kept as long as it listens.
+    listens, since the server was reached first, on one that the recording does not know (vsftpd chooses its
+    ports by itself). The newest of those that no other recorded port stands for is taken, and kept as long as
+    it listens. Times are in nanoseconds of any one clock.
     """
 
     def __init__(self, known: Set[int], listening: Callable[[], Listening]) -> None:
         """`known`: the ports that the recording has for this server, but for the dynamic ones."""
         self._known = known
         self._listening = listening
-        self._first_seen: dict[int, int] = {}
+        self._open: dict[int, int] = {}  # port -> the look in which it came
         self._looks = 0
+        self._looked_at = -_LOOK_NS
         self._stands_for: dict[int, int] = {}  # recorded port -> the one of now
-        self._tries: dict[int, int] = {}
+        self._used: set[int] = set()  # recorded ports that were reached in this way
+        self._reached_in: int | None = None  # the first look after the server was reached
 
-    def look(self) -> None:
-        """Remember in which order ports came."""
-        self._looks += 1
-        for _, port in self._listening():
-            self._first_seen.setdefault(port, self._looks)
-
-    def find(self, port: int, is_dynamic: bool) -> int | None:
-        """The port to connect to now; None where there is none yet."""
-        tries = self._tries[port] = self._tries.get(port, 0) + 1
-        if not is_dynamic and tries <= _TRIES_BEFORE_ASKING and port not in self._stands_for:
-            return port
-        self.look()
-        open_ports = {number for _, number in self._listening()}
-        if port in open_ports:
-            return port
+    def find(self, port: int, is_dynamic: bool, tries: int, now: int) -> int | None:
+        """The port to connect to now, for a connection that was tried so often in vain; None where there is
+        none yet."""
         chosen = self._stands_for.get(port)
-        if chosen in open_ports:
+        if chosen is None and not is_dynamic and tries < _TRIES_BEFORE_ASKING:
+            return port
+        self._look(now)
+        if port in self._open and port not in self._stands_for.values():
+            return port
+        if chosen in self._open:
             return chosen
-        taken = self._stands_for.values()
-        unknown = [number for number in open_ports if number not in self._known and number not in taken]
-        if not unknown:
+        self._stands_for.pop(port, None)
+        newest = self._newest_unknown(is_dynamic)
+        if newest is None:
             return None if is_dynamic else port
-        newest = max(unknown, key=lambda number: self._first_seen.get(number, self._looks))
         self._stands_for[port] = newest
+        self._used.discard(port)
         return newest
 
-    def reached(self, port: int) -> None:
-        """The recorded port was reached: the next connection to it is asked for afresh."""
-        self._tries.pop(port, None)
+    def reached(self, port: int, now: int) -> None:
+        """A connection stands that was for this recorded port."""
+        if port in self._stands_for:
+            self._used.add(port)
+        if self._reached_in is None:
+            self._look(now)
+            self._reached_in = self._looks
+
+    def _look(self, now: int) -> None:
+        """Remember in which order ports came; those of thousands of connects that wait are looked for at
+        once."""
+        if now - self._looked_at < _LOOK_NS:
+            return
+        self._looked_at = now
+        self._looks += 1
+        self._open = {port: self._open.get(port, self._looks) for _, port in self._listening()}
+
+    def _newest_unknown(self, is_dynamic: bool) -> int | None:
+        if not is_dynamic and self._reached_in is None:
+            return None  # it is not up yet; what it listens on besides says nothing
+        since = 0 if is_dynamic or self._reached_in is None else self._reached_in + 1
+        unknown = [port for port, look in self._open.items() if port not in self._known and look >= since]
+        # A kernel may choose again what it had chosen for something that is over.
+        over = {self._stands_for[port] for port in self._used}
+        taken = set(self._stands_for.values())
+        for choice in (set(unknown) - taken, set(unknown) & over):
+            if choice:
+                return max(choice, key=lambda port: self._open[port])
+        return None

@@ -188,11 +188,19 @@ class Replaying(Run):
             self._narrate(
                 f"{part.course.name} plays the {_SIDES[part.side]} of connection {part.record.identity}"
             )
-        return Seat(self._player, part, self._came)
+        return Seat(self._player, part, self._came, self._stands if part.side == SERVER else None)
+
+    def _stands(self, part: Part) -> None:
+        """A live server was reached."""
+        self._ports[part.course.process].reached(part.record.port, time.monotonic_ns())
 
     def _came(self) -> None:
-        """The player was told something: it wants to be called at another time, perhaps."""
+        """The player was told something."""
         self._heard += 1
+        self._set_timer_soon()
+
+    def _set_timer_soon(self) -> None:
+        """The player wants to be called at another time, perhaps."""
         if not self._is_coming:
             self._is_coming = True
             self._loop.again(self._set_timer)
@@ -211,7 +219,7 @@ class Replaying(Run):
     def _on_timer(self) -> None:
         self._timer = None
         self._player.on_timer(time.monotonic_ns())
-        self._came()
+        self._set_timer_soon()
 
     # What the player asks for.
 
@@ -225,7 +233,10 @@ class Replaying(Run):
         seat = part.line if isinstance(part.line, Seat) else self._seat(part)
         record = part.record
         port = self._ports[part.course.process].find(
-            record.port, self._player.assignment.is_dynamic(record.port)
+            record.port,
+            self._player.assignment.is_dynamic(record.port),
+            seat.failures,
+            time.monotonic_ns(),
         )
         if port is None:
             self._loop.again(seat.failed)
