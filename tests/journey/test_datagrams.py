@@ -1,0 +1,163 @@
+"""Datagrams of real programs: each heard as it was sent, each in the dump as tshark sees it on the wire."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from journey.datagrams import check_datagrams
+from journey.runs import Ended, Place, python, record, witnessed
+
+from needs import needs_program, needs_root, needs_tun
+from netplayground.dump.reader import open_dump
+
+SERVERS = {4: "10.0.0.1", 6: "fd00:706c:67::1"}
+CLIENTS = {4: "10.0.0.2", 6: "fd00:706c:67::2"}
+FAMILIES = (4, 6)
+PORT = 7007
+SIZES = (0, 1, 1472, 1473, 65_507)
+
+
+def said(ended: Ended) -> dict[str, object]:
+    """What the programs said, one JSON object a line."""
+    told: dict[str, object] = {}
+    for line in ended.stdout.splitlines():
+        told.update(json.loads(line))
+    return told
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_datagrams_of_every_size_go_to_and_fro(place: Place, family: int) -> None:
+    needs_root()
+    needs_tun()
+    server, capture = SERVERS[family], place.path / "wire.pcap"
+    ask = witnessed(capture, SERVERS[4], python("post.py", "ask", server, PORT, *SIZES))
+    ended = record(place, python("post.py", "echo", server, PORT), ask, options=("--until", "p2"))
+    assert ended.status == 0, ended
+    assert said(ended) == {"equal": [True] * len(SIZES)}, ended
+    told = check_datagrams(place, {CLIENTS[family]: capture})
+    lengths = [len(each.payload) for each in told if PORT in each.ports and each.payload != b"there?"]
+    assert lengths == [size for size in SIZES for _ in range(2)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_thirty_of_the_largest_at_once_all_arrive(place: Place, family: int) -> None:
+    needs_tun()
+    server = SERVERS[family]
+    ended = record(
+        place,
+        python("post.py", "take", server, PORT, 30, 65_507),
+        python("post.py", "burst", server, PORT, 30, 65_507),
+        options=("--until", "p2"),
+    )
+    assert said(ended) == {"heard": 30}, ended
+    assert " 0 dropped" in ended.stderr, ended
+    told = check_datagrams(place, {})
+    assert sum(len(each.payload) == 65_507 for each in told) == 30
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_where_nobody_listens_a_connected_socket_is_refused(place: Place, family: int) -> None:
+    needs_tun()
+    ended = record(
+        place, "sleep 60", python("post.py", "refused", SERVERS[family], PORT), options=("--until", "p2")
+    )
+    assert said(ended) == {"error": "ECONNREFUSED"}, ended
+    question, answer = check_datagrams(place, {})
+    assert question.payload == b"anybody?"
+    assert (answer.source, answer.icmp_type) == (SERVERS[family], 3 if family == 4 else 1)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.99", "fd00:706c:67::99"])
+def test_an_address_that_nobody_has_is_unreachable(place: Place, address: str) -> None:
+    needs_tun()
+    ended = record(place, python("post.py", "refused", address, PORT))
+    assert said(ended) == {"error": "EHOSTUNREACH"}, ended
+    with open_dump(place.dump) as dump:
+        question, answer = dump.datagrams()
+    assert (question.sender, question.receiver, answer.sender, answer.receiver) == ("p1", None, None, "p1")
+    check_datagrams(place, {})
+
+
+def test_groups_and_broadcasts_reach_all_others(place: Place) -> None:
+    needs_root()
+    needs_tun()
+    groups = ("224.0.0.251", "ff02::fb", "ff05::1234")
+    targets = ("255.255.255.255", "10.0.0.255", *groups)
+    capture = place.path / "wire.pcap"
+    ended = record(
+        place,
+        *(python("post.py", "listen", PORT, name, *groups) for name in ("one", "two")),
+        witnessed(capture, SERVERS[4], python("post.py", "tell", PORT, *targets)),
+        options=("--until", "p3"),
+    )
+    assert said(ended) == {"answers": {target: ["one", "two"] for target in targets}}, ended
+    told = check_datagrams(place, {"10.0.0.3": capture, "fd00:706c:67::3": capture})
+    assert {each.destination for each in told} >= set(targets)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ping(place: Place, family: int) -> None:
+    needs_root()
+    needs_tun()
+    needs_program("ping")
+    capture = place.path / "wire.pcap"
+    call = f"ping -n -c 3 -i 0.1 {SERVERS[family]} && ping -n -c 2 -i 0.1 -s 40000 {SERVERS[family]}"
+    ended = record(place, "sleep 60", witnessed(capture, SERVERS[4], call), options=("--until", "p2"))
+    assert ended.status == 0, ended
+    assert ended.stdout.count(" 0% packet loss") == 2, ended
+    told = check_datagrams(place, {CLIENTS[family]: capture})
+    kinds = [each.icmp_type for each in told if each.icmp_type not in (-1, 1, 3)]
+    assert kinds == ([8, 0] if family == 4 else [128, 129]) * 5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_iperf3(place: Place, family: int) -> None:
+    needs_root()
+    needs_tun()
+    needs_program("iperf3")
+    capture, server = place.path / "wire.pcap", SERVERS[family]
+    call = f"iperf3 -c {server} -u -b 40M -l 1200 -t 1 -J"
+    ended = record(
+        place,
+        "iperf3 -s > /dev/null",
+        witnessed(capture, SERVERS[4], call),
+        options=("--ready", "p1:5201", "--until", "p2"),
+    )
+    assert ended.status == 0, ended
+    report = json.loads(ended.stdout)["end"]["sum"]
+    assert (report["lost_packets"], report["packets"] > 3000) == (0, True), report
+    told = check_datagrams(place, {CLIENTS[family]: capture})
+    assert sum(len(each.payload) == 1200 for each in told) == report["packets"]
+
+
+DNSMASQ = (
+    "dnsmasq --no-daemon --no-resolv --no-hosts --port 5353 --user=root --log-facility=- "
+    "--pid-file={place}/pid --address=/four.test/192.0.2.4 --address=/six.test/2001:db8::6 "
+    "{texts} --edns-packet-max=1232"
+)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_dnsmasq_and_dig(place: Place, family: int) -> None:
+    """A, AAAA, and an answer too large for a datagram, for which dig comes back over TCP."""
+    needs_root()
+    needs_tun()
+    needs_program("dnsmasq", "dig")
+    capture = place.path / "wire.pcap"
+    texts = " ".join(f"--txt-record=large.test,{'x' * 200}{number}" for number in range(20))
+    ask = f"dig +tries=1 +short @{SERVERS[family]} -p 5353"
+    call = f"{ask} four.test A; {ask} six.test AAAA; {ask} large.test TXT | sort | uniq | wc -l"
+    ended = record(
+        place,
+        DNSMASQ.format(place=place.path, texts=texts) + " 2> /dev/null",
+        witnessed(capture, SERVERS[4], call),
+        options=("--ready", "p1:5353", "--until", "p2"),
+    )
+    assert ended.status == 0, ended
+    assert ended.stdout.split() == ["192.0.2.4", "2001:db8::6", "20"], ended
+    told = check_datagrams(place, {CLIENTS[family]: capture})
+    assert sum(5353 in each.ports for each in told) == 6
+    with open_dump(place.dump) as dump:
+        [connection] = dump.connections
+        assert connection.server.port == 5353 and connection.bytes[1] > 4000
