@@ -5,6 +5,8 @@ A look reads a small file for each thread below the process's PID 1: for those o
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,7 +41,11 @@ def _states(pid: int) -> Iterator[int]:
 
 def _read_of_threads(pid: int, name: str) -> Iterator[bytes]:
     try:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            yield (task / name).read_bytes()
+        threads = os.listdir(f"/proc/{pid}/task")
     except (FileNotFoundError, ProcessLookupError):
-        return  # it ended while we looked; or the kernel has no `children` (CONFIG_PROC_CHILDREN)
+        return  # it has ended
+    for thread in threads:
+        # One thread may end while we look, the others go on; or the kernel has no `children`
+        # (CONFIG_PROC_CHILDREN).
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            yield Path(f"/proc/{pid}/task/{thread}/{name}").read_bytes()
