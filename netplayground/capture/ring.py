@@ -182,7 +182,7 @@ class Ring:
     def _set_up(self, size: int) -> None:
         self._socket.setblocking(False)
         self._socket.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V3)
-        block = max(_BLOCK_LEAST, min(_BLOCK_MOST, 1 << (size >> 3).bit_length() - 1))
+        block = min(max(_BLOCK_LEAST, 1 << (size >> 3 | 1).bit_length() - 1), _BLOCK_MOST)
         self.size = self._allocate(block, max(2, size // block))
         if self._family == _ARPHRD_LOOPBACK:
             self._socket.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
