@@ -12,7 +12,7 @@ from netplayground.cli.run_options import caller, run_options
 from netplayground.cli.summary import process_lines, summary_notes
 from netplayground.cli.verdict import verdict_lines
 from netplayground.cli.words import tell
-from netplayground.session.plan import RecordOptions
+from netplayground.session.plan import DEFAULT_SUBNET, RecordOptions
 
 
 @click.command(
@@ -33,6 +33,9 @@ from netplayground.session.plan import RecordOptions
     "-f", "--file", "dump_path", required=True, type=click.Path(path_type=Path), help="The dump to play."
 )
 @click.option("-s", "--subnet", help="Where the IPv4 addresses are taken from.  [default: the recording's]")
+@click.option(
+    "--name", "names", metavar="ADDRESS=NAME", multiple=True, help="What an address of a capture is called."
+)
 @click.option("--speed", metavar="X", help="Recorded time is divided by X; 'max' = no waiting.  [default: 1]")
 @click.option("--flood", is_flag=True, help="Give everything at once: neither time nor order.")
 @click.option(
@@ -95,6 +98,7 @@ def _replay(
     commands: tuple[str, ...],
     dump_path: Path,
     subnet: str | None,
+    names: tuple[str, ...],
     speed: str | None,
     flood: bool,
     ignore: tuple[str, ...],
@@ -109,28 +113,29 @@ def _replay(
     nolog: bool,
     **options: object,
 ) -> int:
+    from netplayground.cli.playable import open_playable  # heavy, as what follows
     from netplayground.cli.report_file import write_report
-    from netplayground.dump.recording import open_recording  # heavy, as what follows
     from netplayground.session.replay import replay
     from netplayground.session.replay_plan import ReplayWords, plan_pace, plan_replay
 
     pace = plan_pace(
         ReplayWords(speed, flood, patience_s, stall_s, strict_order, on_divergence, ignore, udp, echo)
     )
-    with open_recording(dump_path) as recording:
+    with open_playable(dump_path, names) as recording:
         if sweep:
             from netplayground.cli.sweep import given_words, sweep_through
 
             return sweep_through(recording, commands, given_words(click.get_current_context()), report_path)
         wanted = RecordOptions(
             dump_path,
-            subnet=subnet or recording.run.subnets[0],
+            subnet=subnet
+            or next((text for text in recording.run.subnets if ":" not in text), DEFAULT_SUBNET),
             debug=invocation.debug,
             **options,  # type: ignore[arg-type]
         )
         if nolog:
             wanted = replace(wanted, verbosity=0)
-        plan = plan_replay(wanted, commands, recording.processes, caller())
+        plan = plan_replay(wanted, commands, recording.processes, caller(), keeps_addresses=not subnet)
         if recording.ambiguous:
             tell(f"ambiguous: {recording.ambiguous}")
         summary = replay(plan, pace, recording, tell)

@@ -10,6 +10,7 @@ from netplayground.session.replay import ReplaySummary
 
 _MOST_SHOWN = 3
 _ROW = 16
+_MOST_LEFT_OUT = 10
 
 
 def verdict_lines(summary: ReplaySummary) -> Iterator[str]:
@@ -22,9 +23,25 @@ def verdict_lines(summary: ReplaySummary) -> Iterator[str]:
     for note, number in verdict.notes.items():
         yield f"note: {number:,} {note}"
     yield from (f"warning: {printable(warning)}" for warning in verdict.warnings)
+    yield from _left_out_lines(verdict)
     if verdict.missing:
         yield f"the dump is torn, it lacks {verdict.missing}"
     yield f"{summary.run.dump_path}: {share_words(verdict)}, {summary.run.duration_s:.3f} s"
+
+
+def _left_out_lines(verdict: Verdict) -> Iterator[str]:
+    """Connections that could not be played, and what share of the recording they are."""
+    if not verdict.left_out:
+        return
+    size = sum(each.bytes for each in verdict.left_out)
+    connections = len(verdict.left_out)
+    share = connections / (connections + verdict.connections)
+    yield f"left out: {counted(connections, 'connection')} of {counted(size, 'byte')}, {share:.1%} of all"
+    for each in verdict.left_out[:_MOST_LEFT_OUT]:
+        ends = f"{each.connection.client} -> {each.connection.server}"
+        yield f"  connection {each.connection.id} {ends}: {each.why}"
+    if connections > _MOST_LEFT_OUT:
+        yield f"  … and {connections - _MOST_LEFT_OUT:,} more"
 
 
 def share_words(verdict: Verdict) -> str:

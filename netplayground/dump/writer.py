@@ -51,6 +51,7 @@ class DumpWriter:
         self._out = out
         self._ledger = ledger
         self._version = version
+        self._has_name = os.fstat(out.fd).st_nlink > 0  # a file of O_TMPFILE never had one
         self._closed = False
         out.due = next_duty(out.offset)
         out.on_due = self._on_due
@@ -121,6 +122,14 @@ class DumpWriter:
         self._ledger.log(NO_CONNECTION | FACT_BIT, self._out.place(len(block)))
         self._out.append(block)
 
+    def reserve(self, count: int) -> tuple[int, int, int]:
+        """Give so many connections their ids and sequence numbers (see `Ledger.reserve`)."""
+        return self._ledger.reserve(count)
+
+    def closed(self, ids: list[int], records: bytes, byte_counts: tuple[int, int]) -> None:
+        """Many connections that somebody has packed have been closed in order."""
+        self._ledger.finish_closed(ids, records, byte_counts)
+
     def span(self, blocks: View, ids: array[int], starts: array[int], at: int) -> int:
         """Write whole blocks of chunks that somebody has packed: whose each is, and where it begins when the
         first begins at `at`; give where in the file that is. At most BATCH octets at a time."""
@@ -187,7 +196,7 @@ class DumpWriter:
         Writing goes on at the old offset after that, with a hole before it, so that nothing else would tell.
         """
         status = os.fstat(self._out.fd)
-        if status.st_nlink == 0:
+        if status.st_nlink == 0 and self._has_name:
             raise OSError(errno.EIO, "it was deleted while it was written")
         first = blocks.emit_section(blocks.STATE_OPEN, self._version)
         if status.st_size != self._out.offset or os.pread(self._out.fd, len(first), 0) != first:

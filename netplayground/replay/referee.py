@@ -225,7 +225,7 @@ class Referee:
                 and not (side == SERVER and record.processes[0] == record.processes[1])
                 and (side == CLIENT or record.outcome is Outcome.ACCEPTED)
             ]
-            if not sides or self._optional[record.number]:
+            if not sides or (self._optional[record.number] and not self._failed[record.number]):
                 continue
             connections += 1
             size += len(sides) * sum(record.bytes)
@@ -250,6 +250,7 @@ class Referee:
             rematched=self.rematched,
             masked_bytes=self._masked,
             is_over=is_over,
+            left_out=tuple(tape.left_out),
             missing=tape.missing,
         )
 

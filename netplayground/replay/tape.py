@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv6Address
 from typing import Protocol
@@ -104,6 +105,24 @@ class Life:
         self.was_ended_by_plg = False
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A connection of the recording that cannot be played, its bytes both ways, and why."""
+
+    connection: Connection
+    why: str
+
+    @property
+    def bytes(self) -> int:
+        return sum(self.connection.bytes)
+
+
+_INCOMPLETE = {
+    "start-missing": "its beginning was not captured",
+    "bytes-missing": "bytes of it were not captured",
+}
+
+
 class Record:
     """One recorded connection, by its number on the tape.
 
@@ -176,6 +195,7 @@ class Tape:
         self.mark_ns: int | None = None
         """When plg began to end the run; None where it ended by itself, or nobody knows."""
         self.missing = ""
+        self.left_out: list[LeftOut] = []
         self.began_ns = 0
 
     def __len__(self) -> int:
@@ -269,6 +289,7 @@ def load_tape(recording: Recording) -> Tape:
     numbers = {life.process.name: number for number, life in enumerate(tape.lives)}
     connections = recording.connections
     places: dict[int, int] = {}
+    incomplete = _incomplete(recording)
     post = _Post(recording, numbers)
     for told in recording.in_order():
         event = told if isinstance(told, Datagram) else told[1]
@@ -280,6 +301,8 @@ def load_tape(recording: Recording) -> Tape:
             post.take(tape, told)
             continue
         identity, event = told
+        if identity in incomplete:
+            continue
         kind = event.kind
         if kind is EventKind.SYN:
             places[identity] = len(tape.records)
@@ -292,10 +315,20 @@ def load_tape(recording: Recording) -> Tape:
             code = _SIDED[kind] | event.side
         if code is not None:
             tape.add(place, code, event.time_ns, event.offset, event.length)
+    tape.left_out = [LeftOut(connections[identity], why) for identity, why in sorted(incomplete.items())]
     if not tape.began_ns:
         _begin(tape, mark_ns or 0)
     tape.mark_ns = None if mark_ns is None else max(0, mark_ns - tape.began_ns)
     return tape
+
+
+def _incomplete(recording: Recording) -> dict[int, str]:
+    """The connections of a capture that are not whole, and why."""
+    return {
+        fact.connection: _INCOMPLETE[fact.kind]
+        for fact in recording.facts()
+        if fact.connection is not None and fact.kind in _INCOMPLETE
+    }
 
 
 class _Post:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from netplayground.dump.model import SIDES
+from netplayground.replay.tape import LeftOut
 
 WINDOW = 16
 """Bytes shown before the first that differs; twice as many after."""
@@ -91,6 +92,8 @@ class Verdict:
     masked_bytes: int = 0
     is_over: bool = False
     """Whether all that the tape had was played and heard."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Connections of a capture that are not whole, and were not played."""
     missing: str = ""
     """What a torn tape lacks."""
 
@@ -132,6 +135,10 @@ class Verdict:
             "rematched": self.rematched,
             "masked_bytes": self.masked_bytes,
             "is_over": self.is_over,
+            "left_out": [
+                {"connection": each.connection.id, "bytes": each.bytes, "why": each.why}
+                for each in self.left_out
+            ],
             "missing": self.missing,
         }
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from netplayground.dump.model import Process
+from netplayground.dump.model import Address, Process
 from netplayground.errors import UsageError
 from netplayground.replay.casting import cast
 from netplayground.replay.options import (
@@ -32,6 +34,7 @@ from netplayground.session.plan import (
 )
 
 MAX_SPEED = "max"
+_ADDRESSED = re.compile(r"(?P<address>[0-9A-Fa-f.:]+): (?P<command>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +54,26 @@ class ReplayWords:
 
 
 def plan_replay(
-    options: RecordOptions, commands: Sequence[str], recorded: Sequence[Process], caller: Caller
+    options: RecordOptions,
+    commands: Sequence[str],
+    recorded: Sequence[Process],
+    caller: Caller,
+    keeps_addresses: bool = False,
 ) -> Plan:
     """The plan of a replay: every process of the recording, live or canned; UsageError where the words make
-    none."""
+    none. `keeps_addresses`: processes have those of the recording, not those that the subnet gives them."""
     subnet = parse_subnet(options.subnet)
-    chosen = cast(recorded, name_commands(commands), are_named(commands))
+    named = [_with_name(command, recorded) for command in commands]
+    chosen = cast(recorded, name_commands(named), are_named(named))
+    addresses = _recorded_addresses(recorded) if keeps_addresses else {}
+    free = _free_addresses(subnet, recorded, addresses)
     processes = tuple(
         PlannedProcess(
             process.name,
             process.position,
             command,
-            address_in(subnet, process.position, len(recorded)),
-            SUBNET6[process.position],
+            addresses.get((process.position, 4)) or next(free),  # type: ignore[arg-type]
+            addresses.get((process.position, 6)) or SUBNET6[process.position],  # type: ignore[arg-type]
         )
         for process, command in zip(recorded, chosen, strict=True)
     )
@@ -72,6 +82,45 @@ def plan_replay(
     ready = tuple(text for text in options.ready if text.partition(":")[0] not in canned)
     until = tuple(name for name in options.until if name not in canned)
     return plan_run(replace(options, ready=ready, until=until), subnet, processes, caller)
+
+
+def _with_name(command: str, recorded: Sequence[Process]) -> str:
+    """An address that a process had does for its name."""
+    match = _ADDRESSED.fullmatch(command)
+    if match is not None:
+        for process in recorded:
+            if match["address"] in map(str, process.addresses):
+                return f"{process.name}: {match['command']}"
+    return command
+
+
+def _recorded_addresses(recorded: Sequence[Process]) -> dict[tuple[int, int], Address]:
+    """The first address of each family that a process had, by its position and the version; but for those
+    that no process of a playground can have."""
+    found: dict[tuple[int, int], Address] = {}
+    for process in recorded:
+        for address in process.addresses:
+            is_usable = not (address.is_loopback or address.is_link_local or address.is_unspecified)
+            if is_usable and not address.is_multicast:
+                found.setdefault((process.position, address.version), address)
+    return found
+
+
+def _free_addresses(
+    subnet: IPv4Network, recorded: Sequence[Process], kept: Mapping[tuple[int, int], Address]
+) -> Iterator[IPv4Address]:
+    """Addresses for the processes that keep none, in order: the n-th for process n, or if another process
+    has that, the next that nobody has."""
+    taken = set(kept.values())
+    last = max((process.position for process in recorded), default=0)
+    lacking = [process.position for process in recorded if (process.position, 4) not in kept]
+    for position in lacking:
+        address = address_in(subnet, position, last)
+        while address in taken:
+            last += 1
+            address = address_in(subnet, last, last)
+        taken.add(address)
+        yield address
 
 
 def plan_pace(words: ReplayWords) -> ReplayOptions:
