@@ -95,6 +95,11 @@ class Player:
         """Who plays what."""
         return self._assignment
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether all was played and heard, and what is left is for processes to exit."""
+        return self._overtime.has_begun
+
     # What comes in.
 
     def start(self, now: int) -> None:

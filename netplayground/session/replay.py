@@ -172,6 +172,12 @@ class Replaying(Run):
         self._player.on_process_exited(self._numbers[process.planned.name], time.monotonic_ns())
         self._came()
 
+    def _on_until(self, name: str) -> None:
+        """The others have still to hear what they had heard by then; the player sees that this comes to an
+        end."""
+        if self._player.is_at_end and not self._is_ending:
+            super()._on_until(name)
+
     def _on_gone(self, process: RunningProcess) -> None:
         self._player.on_process_gone(self._numbers[process.planned.name], time.monotonic_ns())
         self._came()
@@ -208,6 +214,8 @@ class Replaying(Run):
     def _set_timer(self) -> None:
         """A timer that is too early does no harm; so most times there is nothing to set."""
         self._is_coming = False
+        if self._until_process is not None:
+            self._on_until(self._until_process)
         deadline = self._player.deadline()
         if deadline is None or (self._timer is not None and self._timer_at <= deadline):
             return

@@ -152,12 +152,16 @@ class Run(ABC):
         rule = self._processes.awaited(name)
         if name in self._plan.until:
             self._until_process = name
-            self._end(f"{name} ended")
+            self._on_until(name)
         elif rule is not None:
             port = "" if rule.port is None else f" on port {rule.port}"
             if not process.outcome.has_failed:
                 self._trouble = f"cannot start the processes after {name}: it ended before it listened{port}"
             self._end(f"{name} ended before it listened")
+
+    def _on_until(self, name: str) -> None:
+        """A process with which the run ends has ended."""
+        self._end(f"{name} ended")
 
     def _on_timeout(self) -> None:
         if not self._is_ending:
