@@ -274,8 +274,10 @@ def assert_read_by_tcpflow(path: Path, streams: Iterable[Stream]) -> None:
 
 
 def _flow_end(text: str) -> Address:
-    """`010.000.000.001.06379` as tcpflow writes addresses and ports."""
+    """`010.000.000.001.06379`, `fd00:706c:67::1.06379` as tcpflow writes addresses and ports."""
     address, _, port = text.rpartition(".")
+    if ":" in address:
+        return address, int(port)
     return ".".join(str(int(octet)) for octet in address.split(".")), int(port)
 
 

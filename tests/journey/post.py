@@ -72,8 +72,8 @@ def _hear(own: socket.socket) -> bytes:
 
 
 def _wait_for_server(own: socket.socket) -> None:
-    """By asking: until its port is there, the kernel of its namespace says so, or (over IPv6 it says so once a
-    second) says nothing."""
+    """By asking: until its port is there, its kernel says so, or, over IPv6 and not yet again,
+    says nothing."""
     deadline = time.monotonic() + PATIENCE_S
     own.settimeout(0.2)
     while True:
