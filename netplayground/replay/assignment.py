@@ -53,15 +53,16 @@ class Assignment:
         return None if number is None else self._tape.records[number]
 
     def find_unused(self, course: Course, server: int, port: int) -> Part | None:
-        """The first of a live client's connections on which nothing was said yet, but should have been: it
-        may be one that is opened and never used, and has the record that is another's."""
+        """The first of a live client's connections on which it was to speak first and has not yet: it may be
+        one that is opened and never used, and has the record that is another's."""
         key = self._clients.key(course.process, server, port)
         unused = [
             part
             for part in course.open_parts
             if part.side == CLIENT
             and part.is_unused
-            and not part.record.is_silent
+            and part.record.bytes[CLIENT]
+            and part.record.heads[CLIENT] < part.record.heads[SERVER]
             and self._clients.key(*part.record.processes, part.record.port) == key
         ]
         return min(unused, key=lambda part: part.record.syn, default=None)

@@ -181,9 +181,14 @@ class Judge:
     def use(self, part: Part) -> bool:
         """A spare connection is used after all: whether there is a record for it."""
         self._referee.notes[UNUSED] -= 1
-        part.is_spare = part.is_settled = False
         record = part.record
         found = self._assignment.find(*record.processes, record.port)
+        if found is None:
+            unused = self._assignment.find_unused(part.course, record.processes[SERVER], record.port)
+            if unused is not None:
+                found = unused.record
+                self.spare(unused)
+        part.is_spare = part.is_settled = False
         if found is not None and found.outcome is Outcome.ACCEPTED:
             self._assignment.assign(part, found)
             return True

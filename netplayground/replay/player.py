@@ -557,7 +557,8 @@ class Player:
     def _has_ended_on_tape(self, course: Course) -> bool:
         """Whether all that the process ever did is on the tape."""
         ended_ns = course.life.ended_ns
-        return ended_ns is not None and ended_ns <= self._tape_end and not self._tape.is_torn
+        mark = self._tape.mark_ns
+        return ended_ns is not None and not self._tape.is_torn and (mark is None or ended_ns <= mark)
 
     def _bury_if_silent(self, course: Course) -> None:
         if not course.open_parts or self._now >= course.idle_since + _LAST_WORDS_NS:

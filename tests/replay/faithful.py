@@ -23,7 +23,7 @@ class Change:
     omitted: frozenset[int] = frozenset()  # events that it does not do
     aborts: frozenset[int] = frozenset()  # FINs in place of which it aborts
     closes: frozenset[int] = frozenset()  # RSTs in place of which it closes in order
-    connects_before: int | None = None  # an event before which it opens a connection more
+    connects_before: int | None = None  # an event before which it opens one more, and speaks
     to: tuple[int, int] = (0, 0)  # of that one: the server, and its port
 
 
@@ -61,7 +61,7 @@ def faithful(
                 continue
             side = record.processes.index(process)
             if event == change.connects_before:
-                actor.connect(*change.to)
+                actor.say(actor.connect(*change.to), b"~")
             if side == SERVER and record.outcome is not Outcome.ACCEPTED:
                 continue
             is_own = code == SYN if side == CLIENT else code == ESTABLISHED
@@ -112,8 +112,8 @@ def _do(tape: Tape, actor: Actor, line: Line, event: int, change: Change) -> Non
 def _has_heard(tape: Tape, line: Line, event: int) -> Callable[[], bool]:
     what, upto = tape.code[event] & ~1, tape.upto[event]
     if what == CHUNK:
-        return lambda: len(line.heard) >= upto
-    return lambda: line.hears_fin or line.hears_rst
+        return lambda: len(line.heard) >= upto or not line.is_open
+    return lambda: line.hears_fin or not line.is_open
 
 
 __all__ = ["MS", "NO_CHANGE", "Change", "faithful", "shown"]
