@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from pathlib import Path
 from netplayground.dump.model import Address, Process
 from netplayground.errors import UsageError
 from netplayground.replay.casting import cast
+from netplayground.replay.masks import parse_masks
 from netplayground.replay.options import (
     SECOND_NS,
     OnDivergence,
@@ -64,7 +66,7 @@ def plan_replay(
     none. `keeps_addresses`: processes have those of the recording, not those that the subnet gives them."""
     subnet = parse_subnet(options.subnet)
     named = [_with_name(command, recorded) for command in commands]
-    chosen = cast(recorded, name_commands(named), are_named(named))
+    chosen = cast(recorded, name_commands(named) if named else [], are_named(named))
     addresses = _recorded_addresses(recorded) if keeps_addresses else {}
     free = _free_addresses(subnet, recorded, addresses)
     processes = tuple(
@@ -126,6 +128,8 @@ def _free_addresses(
 def plan_pace(words: ReplayWords) -> ReplayOptions:
     """How the tape is to be played."""
     pace, speed = _parse_speed(words)
+    ignore = tuple(_parse_bytes(text) for text in words.ignore)
+    parse_masks(ignore)  # what is none is refused now, and not when everything stands
     return ReplayOptions(
         pace=pace,
         speed=speed,
@@ -133,7 +137,7 @@ def plan_pace(words: ReplayWords) -> ReplayOptions:
         stall_ns=_nanoseconds("--stall", words.stall_s),
         strict_order=words.strict_order,
         on_divergence=OnDivergence(words.on_divergence),
-        ignore=tuple(_parse_bytes(text) for text in words.ignore),
+        ignore=ignore,
         udp=Strictness(words.udp),
         echo=tuple(parse_echo_rule(text) for text in words.echo),
     )
@@ -165,7 +169,7 @@ def _nanoseconds(option: str, seconds: float) -> int:
 
 def _parse_bytes(text: str) -> bytes:
     """A regular expression on bytes: what the shell handed over, octet by octet."""
-    return text.encode("utf-8", "surrogateescape")
+    return os.fsencode(text)
 
 
 def changed_addresses(recorded: Sequence[Process], plan: Plan) -> Mapping[str, str]:
