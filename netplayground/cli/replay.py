@@ -114,7 +114,7 @@ def _replay(
     **options: object,
 ) -> int:
     from netplayground.cli.playable import open_playable  # heavy, as what follows
-    from netplayground.cli.report_file import write_report
+    from netplayground.cli.report_file import check_report, write_report
     from netplayground.session.replay import replay
     from netplayground.session.replay_plan import ReplayWords, plan_pace, plan_replay
 
@@ -122,10 +122,13 @@ def _replay(
         ReplayWords(speed, flood, patience_s, stall_s, strict_order, on_divergence, ignore, udp, echo)
     )
     with open_playable(dump_path, names) as recording:
+        if report_path is not None:
+            check_report(report_path, dump_path)
         if sweep:
             from netplayground.cli.sweep import given_words, sweep_through
 
-            return sweep_through(recording, commands, given_words(click.get_current_context()), report_path)
+            options_given = given_words(click.get_current_context())
+            return sweep_through(dump_path, recording.processes, commands, options_given, report_path)
         wanted = RecordOptions(
             dump_path,
             subnet=subnet

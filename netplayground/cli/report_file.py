@@ -1,15 +1,24 @@
-"""The verdict of a replay as JSON, for machines; the file appears whole or not at all."""
+"""The verdict of a replay as JSON, for machines; the file appears whole or not at all.
+
+A path that stands for a descriptor or a device (/dev/stdout, /dev/fd/3, a FIFO) is written to, not replaced.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import tempfile
+import re
+import stat
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from netplayground.errors import PlaygroundError
+from netplayground.errors import PlaygroundError, UsageError
 from netplayground.session.replay import ReplaySummary
+
+_DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/([0-9]+)")
+_STDERR = 2
 
 
 def report_of(summary: ReplaySummary) -> dict[str, object]:
@@ -40,15 +49,69 @@ def write_report(path: Path, summary: ReplaySummary) -> None:
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
     """Write a value as JSON; PlaygroundError when that cannot be done."""
+    octets = (json.dumps(value, indent=2) + "\n").encode()
     try:
-        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(number, "w", encoding="utf-8") as file:
-                json.dump(value, file, indent=2)
-                file.write("\n")
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
+        if _is_stream(path):
+            _write(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC), octets)
+        else:
+            _replace(Path(os.path.realpath(path)), octets)
     except OSError as error:
-        raise PlaygroundError(f"cannot write {path}: {error.strerror}") from error
+        raise _cannot_write(path, error) from error
+
+
+def _replace(path: Path, octets: bytes) -> None:
+    beside = path.with_name(f".plg-{uuid.uuid4().hex}")
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # less the umask
+    try:
+        _write(fd, octets)
+        os.replace(beside, path)
+    except BaseException:
+        os.unlink(beside)
+        raise
+
+
+def _write(fd: int, octets: bytes) -> None:
+    with os.fdopen(fd, "wb") as file:
+        file.write(octets)
+
+
+def check_report(path: Path, dump_path: Path) -> None:
+    """Raise, before the replay, what `write_json` would after it, as far as that can be told; a descriptor
+    that is named is for the report, and not for the commands."""
+    descriptor = _DESCRIPTOR.fullmatch(str(path))
+    try:
+        if descriptor is not None and int(descriptor[1]) > _STDERR:
+            os.set_inheritable(int(descriptor[1]), False)
+        if os.path.exists(path) and os.path.exists(dump_path) and os.path.samefile(path, dump_path):
+            raise UsageError(f"cannot write the report to {path}: it is the dump")
+        _check_access(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _check_access(path: Path) -> None:
+    target, right = path, os.W_OK
+    if os.path.isdir(path):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not _is_stream(path):
+        target, right = Path(os.path.realpath(path)).parent, os.W_OK | os.X_OK
+        if not stat.S_ISDIR(os.stat(target).st_mode):
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if not os.access(target, right, effective_ids=True):
+        is_read_only = os.statvfs(target).f_flag & os.ST_RDONLY
+        number = errno.EROFS if is_read_only else errno.EACCES
+        raise OSError(number, os.strerror(number))
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether what has this path is not a file that another may take the place of."""
+    if path.is_relative_to("/dev") or path.is_relative_to("/proc"):
+        return True
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _cannot_write(path: Path, error: OSError) -> PlaygroundError:
+    return PlaygroundError(f"cannot write {path}: {error.strerror}")
