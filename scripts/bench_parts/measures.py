@@ -1,4 +1,4 @@
-"""What is measured: bulk, ping-pong, connections a second on every way; memory and start-up of plg."""
+"""What is measured: bulk, ping-pong, connections a second, datagrams; memory and start-up of plg."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench_parts.datagrams import measure_datagrams
 from bench_parts.replay import measure_replay
 from bench_parts.stage import Failed
 from bench_parts.ways import PORT, SERVER_DIRECT, Exchange, peers, plg, plg_environment, running_plg
@@ -70,6 +71,7 @@ ON_EVERY_WAY: dict[str, Callable[[Way, Path, Extent], Figures]] = {
     "bulk": measure_bulk,
     "pingpong": measure_pingpong,
     "connects": measure_connects,
+    "datagrams": lambda way, place, extent: measure_datagrams(way, place, extent.pingpong_s),
 }
 
 
