@@ -3,9 +3,9 @@
 A key is (client, server, server port); where the port was its kernel's choice it counts as dynamic, and the
 key has 0. A live connection takes the earliest untaken record of its key, provisionally. When it turns out to
 say something else, `settle` looks for a record that fits all that it has said and heard: the earliest one
-that is untaken, else one that another connection has which can do with a different one, and so on (an
-augmenting path, as in any bipartite matching). So a connection is bound only by what it was given that no
-other record would give.
+that is untaken, or that another connection has which can do with a different one, and so on (an augmenting
+path, as in any bipartite matching). So a connection is bound only by what it was given that no other record
+would give.
 
 The client's ends of connections and the server's ends are matched apart, each process by itself: `End` is
 whatever the caller moves from record to record. One that can no longer move is fixed, and not looked at
@@ -15,7 +15,7 @@ again.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from netplayground.replay.tape import Record
@@ -115,8 +115,7 @@ class Matching(Generic[End]):
         there is none. `fits` says whether an end can be a record, and what it is then. `among_taken`: only
         records that some end has."""
         movable = self._movable[self._key_of(number)]
-        numbers = [each for each in movable if each in self.taken] if among_taken else list(movable)
-        return _Search(self._records, self.taken, numbers, fits).path(end, number, 0)
+        return _Search(self._records, self.taken, movable, fits, among_taken).path(end, number, 0)
 
     def apply(self, moves: Sequence[tuple[End, int, Moved]], freed: int) -> None:
         """The ends have moved; `freed` is the record from which the search began."""
@@ -154,13 +153,15 @@ class _Search(Generic[End, Moved]):
         self,
         records: Sequence[Record],
         taken: Mapping[int, End],
-        numbers: Sequence[int],
+        numbers: Iterable[int],
         fits: Callable[[End, Record], Moved | None],
+        among_taken: bool,
     ) -> None:
         self._records = records
         self._taken = taken
         self._numbers = numbers
         self._fits = fits
+        self._among_taken = among_taken
         self._seen: set[int] = set()
         self._tries = _MOST_TRIES
 
@@ -169,28 +170,21 @@ class _Search(Generic[End, Moved]):
         self._seen.add(freed)
         if depth and (moved := self._fits(end, self._records[freed])) is not None:
             return [(end, freed, moved)]
-        held: list[tuple[int, Moved]] = []
         for number in self._numbers:
-            if number in self._seen or not self._tries:
+            if number in self._seen or (self._among_taken and number not in self._taken):
                 continue
+            if not self._tries:
+                return None
             self._tries -= 1
             moved = self._fits(end, self._records[number])
             if moved is None:
                 continue
-            if number not in self._taken:
+            holder = self._taken.get(number)
+            if holder is None:
                 return [(end, number, moved)]
-            held.append((number, moved))
-        return self._make_room(end, freed, depth, held)
-
-    def _make_room(
-        self, end: End, freed: int, depth: int, held: Sequence[tuple[int, Moved]]
-    ) -> list[tuple[End, int, Moved]] | None:
-        """All that fits is taken: let one of the holders move."""
-        for number, moved in held if depth < _DEEPEST else ():
-            if number in self._seen:
-                continue
-            self._seen.add(number)
-            moves = self.path(self._taken[number], freed, depth + 1)
-            if moves is not None:
-                return [*moves, (end, number, moved)]
+            if depth < _DEEPEST:
+                self._seen.add(number)
+                moves = self.path(holder, freed, depth + 1)
+                if moves is not None:
+                    return [*moves, (end, number, moved)]
         return None
