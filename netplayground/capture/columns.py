@@ -209,10 +209,10 @@ def _decode_tcp(
     columns.length[rows] = whole - tcp - header
     addresses = tcp - 8 if tcp == ip.IPV4_HEADER else tcp - 32
     columns.ends[rows] = at + addresses
-    columns.hash[rows] = _hash(np.ascontiguousarray(head[:, addresses : tcp + 4]))
+    columns.hash[rows] = hash_keys(np.ascontiguousarray(head[:, addresses : tcp + 4]))
 
 
-def _hash(keys: Array) -> Array:
+def hash_keys(keys: Array) -> Array:
     """Mix addresses and ports into one number."""
     words = keys.view(np.uint32).astype(np.uint64)
     mixed = np.zeros(len(keys), np.uint64)

@@ -67,7 +67,7 @@ class Rules(Protocol):
     gap_packets: int
     now: int
 
-    def hold(self, connection: Connection) -> None: ...
+    def hold(self, connection: Connection, is_reset: bool) -> None: ...
 
     def note_held(self, connection: Connection, more: int) -> None: ...
 
@@ -175,6 +175,21 @@ class Connection:
         if flags & FIN and stream.fin < 0:
             stream.finish(begin + length + missing)
         self._advance()
+
+    def resume(
+        self, client: int, initial: list[int], said: list[int], segments: list[int], fins: int
+    ) -> None:
+        """Go on with an ordinary connection that somebody else has followed so far."""
+        self.client = client
+        self.initial = initial
+        self.has_syn = self.is_settled = self.is_opened = self.is_established = True
+        self.packets = sum(segments)
+        for side, stream in enumerate(self.streams):
+            stream.begin(stream.place(initial[side] + 1 & _MASK))
+            stream.take(said[side], segments[side])
+            if fins >> side & 1:
+                stream.fin = stream.next
+                stream.next += 1
 
     def accept(
         self,
@@ -312,7 +327,7 @@ class Connection:
             return
         if self.reset < 0:
             self.reset = side
-            self._rules.hold(self)
+            self._rules.hold(self, True)
 
     # -- in their order ----------------------------------------------------------------------------
 
@@ -326,7 +341,8 @@ class Connection:
                 return
             self._open()
             self._establish()
-        for side, stream in enumerate(self.streams):
+        for side in (self.client, 1 - self.client):
+            stream = self.streams[side]
             if stream.starts or stream.holes or stream.fin >= 0:
                 self._deliver(side, stream)
                 if self.is_over:
@@ -420,12 +436,12 @@ class Connection:
         self.is_established = True
         self._listener.established(self)
 
-    def settle(self) -> None:
-        """The moment is over in which packets may have overtaken one another."""
+    def settle(self, is_reset: bool) -> None:
+        """The moment is over in which packets may have overtaken one another: the first, or the RST."""
         if self.is_over:
             return
         self._settle_streams()
-        if self.reset >= 0:
+        if is_reset:
             self.flush()
         elif not self.is_established or self.held:
             self._advance()
@@ -446,7 +462,8 @@ class Connection:
             return
         self._settle_streams()
         self._advance()
-        for side, stream in enumerate(self.streams):
+        for side in (self.client, 1 - self.client):
+            stream = self.streams[side]
             while stream.waiting >= 0 and self.is_established and not self.is_over:
                 self.skip_gap(side)
             if not self.is_over and self.is_established:

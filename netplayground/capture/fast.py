@@ -1,31 +1,39 @@
-"""The short way for whole batches: connections that are in order are never looked at packet by packet.
+"""The short way for whole batches: what is in order is never looked at packet by packet.
 
-1. `columns` decodes the batch, `runs` sorts its rows by connection into runs and odd rows.
-2. Both are taken in the order of the capture. An odd row goes through the reassembler as any packet does. A
+1. `columns` decodes the batch, `runs` sorts its rows by connection.
+2. `ordinary` finds the connections of which all rows in the batch are as they should be: these are done with,
+   column by column. The others' rows are runs, which are in order in themselves, and odd rows.
+3. Those are taken in the order of the capture. An odd row goes through the reassembler as any packet does. A
    run is accepted if its connection is plain (nothing waits, nobody has finished) and each side's first row
    is the next that is expected: then it is only counted. Else it is taken row by row.
-3. The chunks of all accepted runs are packed at once (`packing`) and written in the order of the capture,
-   with the events of the odd rows (`script`) between them.
+4. The segments of ordinary connections and of accepted runs are packed at once (`packing`) and written in the
+   order of the capture, with the events of the odd rows (`script`) between them.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from heapq import heapify, heappop
+from operator import itemgetter
 
 import numpy as np
 
 from netplayground.capture.columns import Array, Columns, decode
 from netplayground.capture.connection import Connection
+from netplayground.capture.keeping import begin, close, go_on
+from netplayground.capture.lives import Lives
 from netplayground.capture.memory import Memory
 from netplayground.capture.network import turned
+from netplayground.capture.ordinary import Ordinary, find_ordinary
 from netplayground.capture.packing import Accepted, Packed, Pass
 from netplayground.capture.reassembly import Reassembler
 from netplayground.capture.records import Batch
-from netplayground.capture.runs import Runs, sort_runs
+from netplayground.capture.runs import Rows, Runs, find_runs, sort_rows
 from netplayground.capture.script import Action, Script
 from netplayground.capture.telling import Clock, Teller, Told
+from netplayground.dump.ledger import SEQUENCE_STEP
 from netplayground.dump.model import CLIENT, SERVER
 from netplayground.dump.writer import DumpWriter
 
@@ -51,6 +59,7 @@ class Batches:
         self._teller = teller
         self._writer = writer
         self._clock = clock
+        self._lives = Lives(reassembler, teller)
         self._taken = -1
         self._room = bytearray()
         self._memories: deque[Memory] = deque(maxlen=_REMEMBERED)
@@ -63,34 +72,59 @@ class Batches:
             return None
         np.maximum(columns.time, self._clock.now, out=columns.time)
         np.maximum.accumulate(columns.time, out=columns.time)
-        runs = sort_runs(columns)
-        accepted: list[Accepted] = []
-        if runs is not None:
-            self._memories.append(Memory(runs, columns))
-        self._decide(columns, runs, accepted, other)
-        self._write(columns, runs, accepted)
+        self._script.at = 0
+        self._let_go(int(columns.time[0]))
+        rows = sort_rows(columns, self._lives)
+        work = self._sort_out(columns, rows) if rows is not None else None
+        self._decide(columns, work, other)
+        self._write(columns, work)
         self._clock.now = int(columns.time[-1])
         return int(np.count_nonzero(columns.is_usual))
 
     def _recall(self, connection: Connection, side: int, sequence: int, length: int) -> bytes | None:
         self._writer.flush()
+        told = connection.told
+        identity = told.writer.id if isinstance(told, Told) else -1
         for memory in reversed(self._memories):
-            found = memory.recall(connection, side, sequence, length, self._writer.fileno())
+            found = memory.recall(connection, identity, side, sequence, length, self._writer.fileno())
             if found is not None:
                 return found
-        told = connection.told
         if not isinstance(told, Told):
             return None
         return told.recall(self._writer.fileno(), side, sequence, length)
 
-    # -- 2: in the order of the capture ------------------------------------------------------------
+    def finish(self) -> None:
+        """The capture is over: ordinary connections are handed to the reassembler, which ends them."""
+        self._release(np.flatnonzero(self._lives.is_used & ~self._lives.is_over))
 
-    def _decide(
-        self, columns: Columns, runs: Runs | None, accepted: list[Accepted], other: TakePacket
-    ) -> None:
+    # -- 2: what is ordinary -----------------------------------------------------------------------
+
+    def _let_go(self, now: int) -> None:
+        """Give up connections that have been silent for long, or are too many."""
+        limits = self._reassembler.limits
+        silent = self._lives.silent_since(now - limits.idle_ns, limits.connections)
+        for connection in self._release(silent):
+            self._reassembler.forget(connection)
+
+    def _release(self, slots: Array) -> list[Connection]:
+        return [self._lives.release(slot) for slot in slots.tolist()]
+
+    def _sort_out(self, columns: Columns, rows: Rows) -> _Work:
+        lives = self._lives
+        ordinary = find_ordinary(columns, rows, lives, self._reassembler)
+        odd = np.unique(rows.connection[ordinary.of < 0])
+        odd = odd[odd < rows.unknown]
+        keys = {slot: lives.key(slot) for slot in odd.tolist()}
+        self._release(odd)
+        self._memories.append(Memory(rows, columns))
+        return _Work(rows, find_runs(columns, rows), ordinary, [], keys)
+
+    # -- 3: in the order of the capture ------------------------------------------------------------
+
+    def _decide(self, columns: Columns, work: _Work | None, other: TakePacket) -> None:
         script, reassembler, buffer = self._script, self._reassembler, columns.octets.data
         self._taken = -1
-        items, rows = iter(_items(columns, runs)), list[list[int]]()
+        items, rows = iter(_items(columns, work)), list[list[int]]()
         item = next(items, None)
         while item is not None or rows:
             if item is None or (rows and rows[0] < item):
@@ -103,13 +137,13 @@ class Batches:
             if kind == _OTHER:
                 other(*facts[:3])
                 continue
-            assert runs is not None
-            key = runs.keys[number]
+            assert work is not None
+            key = work.key(number)
             if kind == _ODD:
                 side, sequence, ack, flags, begin, end, *_ = facts
                 reassembler.segment(turned(key) if side else key, sequence, ack, flags, buffer[begin:end])
-            elif not self._accept(at, key, facts, accepted):
-                rows += _rows(columns, runs, facts[-1])
+            elif not self._accept(at, key, facts, work):
+                rows += _rows_of_run(columns, work, facts[-1])
                 heapify(rows)
         self._go_to(columns, len(columns.time) - 1)
 
@@ -127,7 +161,7 @@ class Batches:
             reassembler.advance(int(times[at]), at - self._taken)
             self._taken = at
 
-    def _accept(self, at: int, key: bytes, facts: list[int], accepted: list[Accepted]) -> bool:
+    def _accept(self, at: int, key: bytes, facts: list[int], work: _Work) -> bool:
         found = self._reassembler.find(key)
         if found is None:
             return False
@@ -141,23 +175,69 @@ class Batches:
             return False
         before = (was[1], was[0]) if turn else was
         taken = Accepted(run, at, connection, turn ^ connection.client, before, (said, other_said))
-        accepted.append(taken)
-        self._memories[-1].note(connection, run, taken.turn)
+        work.accepted.append(taken)
+        low, high = int(work.runs.low[run]), int(work.runs.high[run])
+        self._memories[-1].note(connection, low, high, taken.turn)
         return True
 
-    # -- 3: in the dump ----------------------------------------------------------------------------
+    # -- 4: in the dump ----------------------------------------------------------------------------
 
-    def _write(self, columns: Columns, runs: Runs | None, accepted: list[Accepted]) -> None:
+    def _write(self, columns: Columns, work: _Work | None) -> None:
         actions = self._script.take()
-        for _, tell, arguments in actions:
-            if tell == self._teller.opened:
-                self._teller.prepare(*arguments)
-        if runs is None:
+        if work is None:
+            self._number(columns, actions, None)
             self._tell(columns, actions)
             return
-        packed = Packed(columns, runs, accepted, self._room)
+        actions = self._number(columns, actions, work)
+        rows, ordinary, lives = work.rows, work.ordinary, self._lives
+        packed = Packed(columns, rows, work.runs, work.accepted, ordinary, lives, self._room)
         self._tell_between(columns, actions, packed)
-        self._memories[-1].settle(packed.places(len(runs.rows)))
+        payload, block = packed.places(len(rows.row))
+        slots = ordinary.slots
+        ids, turn = lives.singles["id"][slots], lives.turn[slots]
+        self._memories[-1].settle(payload, ids, ordinary.low, ordinary.high, turn)
+        go_on(columns, rows, lives, ordinary, block)
+        close(columns, rows, lives, ordinary, block, self._writer)
+
+    def _number(self, columns: Columns, actions: list[Action], work: _Work | None) -> list[Action]:
+        """Give all connections that have begun their ids, in the order of their beginnings, and add to the
+        actions what is to be told of new addresses."""
+        opened = self._teller.opened
+        begun = [(at, arguments[0]) for at, tell, arguments in actions if tell == opened]
+        new = np.flatnonzero(work.ordinary.is_new) if work else np.zeros(0, np.int64)
+        rows = work.rows.row[work.ordinary.low[new]] if work else new
+        first = self._writer.reserve(len(begun) + len(new))
+        numbers = np.array([at for at, _ in begun], np.int64)
+        # Nothing begins with the packet with which something else begins, but what was held until then.
+        order = np.argsort(np.concatenate([numbers, rows]), kind="stable")
+        ranks = np.empty(len(order), np.int64)
+        ranks[order] = np.arange(len(order))
+        for (_, connection), rank in zip(begun, ranks[: len(begun)].tolist(), strict=True):
+            step = 2 * SEQUENCE_STEP * rank
+            sequences = [number + step & 0xFFFFFFFF for number in first[1:]]
+            self._teller.prepare(connection, (first[0] + rank, sequences[0], sequences[1]))
+        if work is None or not len(new):
+            return actions
+        slots = work.ordinary.slots[new]
+        begin(self._lives, slots, first, ranks[len(begun) :])
+        actions += self._meet(slots.tolist(), rows.tolist())
+        actions.sort(key=itemgetter(0))
+        return actions
+
+    def _meet(self, slots: list[int], rows: list[int]) -> list[Action]:
+        """Give the actions that tell who is new."""
+        actions: list[Action] = []
+        lives, teller, met = self._lives, self._teller, set[bytes]()
+        for row, slot in sorted(zip(rows, slots, strict=True)):
+            key = lives.key(slot)
+            half = (len(key) - 4) // 2
+            ends, ports = (key[:half], key[half : 2 * half]), (key[-4:-2], key[-2:])
+            server = 0 if lives.turn[slot] else 1
+            self._reassembler.note_server(ends[server], ports[server])
+            if any(end not in met and not teller.knows(end) for end in ends):
+                met.update(ends)
+                actions.append((row, teller.meet, (ends[1 - server], ends[server])))
+        return actions
 
     def _tell(self, columns: Columns, actions: list[Action]) -> None:
         for (_, tell, arguments), time in zip(actions, _times(columns, actions), strict=True):
@@ -199,14 +279,32 @@ def _times(columns: Columns, actions: list[Action]) -> list[int]:
     return times
 
 
-def _items(columns: Columns, runs: Runs | None) -> list[list[int]]:
+@dataclass(slots=True)
+class _Work:
+    """A batch's rows, sorted out; `keys` are those of the slots that were ordinary no more."""
+
+    rows: Rows
+    runs: Runs
+    ordinary: Ordinary
+    accepted: list[Accepted]
+    keys: dict[int, bytes]
+
+    def key(self, number: int) -> bytes:
+        """Give the key of a connection that is not ordinary."""
+        unknown = self.rows.unknown
+        return self.keys[number] if number < unknown else self.rows.keys[number - unknown]
+
+
+def _items(columns: Columns, work: _Work | None) -> list[list[int]]:
     """Give runs, odd rows and other packets in the order of the capture: packet, time, what it is, number of
     its connection, and nine facts, which are others for each."""
     others = np.flatnonzero(~columns.is_usual)
     tables = [_others(columns, others)]
-    if runs is not None:
-        odd = np.flatnonzero(runs.is_odd)
-        tables += [_odd(columns, runs, odd), _plain(columns, runs, np.flatnonzero(~runs.is_odd))]
+    if work is not None:
+        runs = work.runs
+        left = work.ordinary.of[runs.low] < 0
+        odd = runs.low[np.flatnonzero(left & runs.is_odd)]
+        tables += [_odd(columns, work.rows, odd), _plain(columns, work, np.flatnonzero(left & ~runs.is_odd))]
     table = np.concatenate(tables)
     items: list[list[int]] = table[np.argsort(table[:, 0], kind="stable")].tolist()
     return items
@@ -226,32 +324,22 @@ def _others(columns: Columns, rows: Array) -> Array:
     return _table(columns, _OTHER, rows, nobody, *places)
 
 
-def _odd(columns: Columns, runs: Runs, which: Array) -> Array:
-    return _table_of_rows(columns, runs, runs.low[which], runs.connection[which])
+def _odd(columns: Columns, rows: Rows, at: Array) -> Array:
+    row = rows.row[at]
+    begin = columns.begin[row]
+    said = (columns.sequence[row], columns.ack[row], columns.flags[row], begin, begin + columns.length[row])
+    return _table(columns, _ODD, row, rows.connection[at], rows.side[at], *said)
 
 
-def _table_of_rows(columns: Columns, runs: Runs, at: Array, connection: Array) -> Array:
-    rows = runs.rows[at]
-    begin = columns.begin[rows]
-    said = (
-        columns.sequence[rows],
-        columns.ack[rows],
-        columns.flags[rows],
-        begin,
-        begin + columns.length[rows],
-    )
-    return _table(columns, _ODD, rows, connection, runs.side[at], *said)
-
-
-def _rows(columns: Columns, runs: Runs, run: int) -> list[list[int]]:
+def _rows_of_run(columns: Columns, work: _Work, run: int) -> list[list[int]]:
     """Give the rows of a run that was not accepted, as odd ones."""
-    at = np.arange(int(runs.low[run]), int(runs.high[run]))
-    items: list[list[int]] = _table_of_rows(columns, runs, at, runs.connection[run]).tolist()
+    at = np.arange(int(work.runs.low[run]), int(work.runs.high[run]))
+    items: list[list[int]] = _odd(columns, work.rows, at).tolist()
     return items
 
 
-def _plain(columns: Columns, runs: Runs, which: Array) -> Array:
-    rows = runs.rows[runs.low[which]]
+def _plain(columns: Columns, work: _Work, which: Array) -> Array:
+    runs, low = work.runs, work.runs.low[which]
     pairs = (runs.first, runs.said, runs.ack, runs.count)
     facts = [each[which] for pair in pairs for each in pair]
-    return _table(columns, _RUN, rows, runs.connection[which], *facts, which)
+    return _table(columns, _RUN, work.rows.row[low], work.rows.connection[low], *facts, which)

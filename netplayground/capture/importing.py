@@ -174,6 +174,8 @@ class Importer:
 
     def finish(self) -> None:
         """The captures are over."""
+        if self._batches is not None:
+            self._batches.finish()
         self.reassembler.finish()
         self._script.perform()
         self.teller.commit_datagrams()

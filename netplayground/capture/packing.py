@@ -1,4 +1,8 @@
-"""The chunks of a batch's accepted runs as blocks of the dump, and the way there."""
+"""A batch's accepted runs and ordinary connections as blocks of the dump, and the way there.
+
+Both are *entries*: of each it is known which connection it is, what its sides were expected to say at its
+beginning, and what is to be added to a sequence number of the capture to have that of the dump.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,22 @@ import numpy as np
 
 from netplayground.capture.columns import Array, Columns
 from netplayground.capture.connection import Connection
-from netplayground.capture.runs import Runs
+from netplayground.capture.lives import Lives
+from netplayground.capture.ordinary import Ordinary
+from netplayground.capture.runs import Rows, Runs
 from netplayground.capture.telling import Told
 from netplayground.dump import segments
-from netplayground.dump.bulk import Chunks, pack
+from netplayground.dump.bulk import Blocks, pack
 from netplayground.dump.connection import ConnectionWriter
 from netplayground.dump.ledger import BATCH
 from netplayground.dump.writer import DumpWriter
+from netplayground.packet.tcp import FIN
 
 _SEQUENCES = 0xFFFFFFFF
 _LONG = 1 << 16
+_KINDS = 4
+_OPENING, _ANSWERED, _SAID, _FINISHED = range(_KINDS)
+"""What comes of one packet comes in this order."""
 
 
 @dataclass(slots=True)
@@ -53,46 +63,47 @@ class Pass(NamedTuple):
         return max(self.bytes) > _LONG
 
 
+@dataclass(slots=True)
+class _Entries:
+    of: Array
+    """Of each position, its entry; -1 if it has none."""
+    low: Array
+    id: Array
+    sum: Array
+    shift: Array
+    next: Array
+
+
 class Packed:
     """Blocks in the order of the capture: `rows` says of which packet each is."""
 
-    def __init__(self, columns: Columns, runs: Runs, accepted: list[Accepted], room: bytearray) -> None:
-        numbers, shifts, nexts = _constants(accepted)
-        of_run = np.full(len(runs.low), -1)
-        of_run[np.array([each.run for each in accepted], np.int64)] = np.arange(len(accepted))
-        which = of_run[runs.run_of]
-        self.positions = np.flatnonzero((which >= 0) & (runs.length > 0))
-        self.positions = self.positions[np.argsort(runs.rows[self.positions])]
-        self.rows = runs.rows[self.positions]
-        self._which = which[self.positions]
-        chunks = self._chunks(columns, runs, numbers, shifts, nexts)
-        octets, starts = pack(chunks, columns.octets, room)
+    def __init__(
+        self,
+        columns: Columns,
+        rows: Rows,
+        runs: Runs,
+        accepted: list[Accepted],
+        ordinary: Ordinary,
+        lives: Lives,
+        room: bytearray,
+    ) -> None:
+        entries = _entries(rows, runs, accepted, ordinary, lives)
+        self.positions, self._kinds = _blocks(rows, entries, ordinary)
+        self.rows = rows.row[self.positions]
+        blocks = _emit(columns, rows, entries, self.positions, self._kinds)
+        octets, starts = pack(blocks, columns.octets, room)
         self._octets = octets.data
         self._starts = starts
         self._starts32 = array("I", starts.astype(np.uint32).tobytes())
-        self._ids = array("I", chunks.identity.astype(np.uint32).tobytes())
+        # The acknowledgement behind a SYN-ACK is no event.
+        is_event = self._kinds != _ANSWERED
+        self._events_before = array("I", np.append(0, np.cumsum(is_event)).astype(np.uint32).tobytes())
+        self._ids = array("I", blocks.identity[is_event].astype(np.uint32).tobytes())
+        self._event_starts = array("I", starts[:-1][is_event].astype(np.uint32).tobytes())
         self._moved = np.zeros(len(self.rows), np.int64)
-        self._header = np.where(chunks.is_v4, segments.V4.size, segments.V6.size)
+        self._header = np.where(blocks.is_v4, segments.V4.size, segments.V6.size)
         self.done = 0
         self.passes = _passes(runs, accepted)
-
-    def _chunks(self, columns: Columns, runs: Runs, numbers: Array, shifts: Array, nexts: Array) -> Chunks:
-        at, rows, which = self.positions, self.rows, self._which
-        side = runs.side[at]
-        sequence = runs.sequence[at].astype(np.int64) + shifts[which, side]
-        last = runs.other_last[at]
-        heard = np.where(last >= 0, runs.sequence[last] + runs.length[last], nexts[which, 1 - side])
-        return Chunks(
-            time=columns.time[rows],
-            is_v4=columns.is_v4[rows],
-            identity=numbers[which, 0],
-            sum=numbers[which, 1],
-            ends=columns.ends[rows],
-            sequence=sequence & _SEQUENCES,
-            ack=heard + shifts[which, 1 - side] & _SEQUENCES,
-            begin=columns.begin[rows],
-            length=columns.length[rows],
-        )
 
     def write(self, writer: DumpWriter, until: int) -> None:
         """Write the blocks before number `until` that have not been written."""
@@ -102,16 +113,38 @@ class Packed:
             end = until
             if starts[end] - begin > BATCH:
                 end = max(done + 1, bisect_right(starts, begin + BATCH, done, end) - 1)
+            first, last = self._events_before[done], self._events_before[end]
             view = self._octets[begin : starts[end]]
-            position = writer.span(view, self._ids[done:end], starts[done:end], begin)
+            position = writer.span(view, self._ids[first:last], self._event_starts[first:last], begin)
             self._moved[done:end] = position - begin
             self.done = end
 
-    def places(self, count: int) -> Array:
-        """Give where in the dump the payload of each of `count` positions is, -1 where it is not a block."""
-        places = np.full(count, -1)
-        places[self.positions] = self._moved + self._starts[:-1] + self._header
-        return places
+    def places(self, count: int) -> tuple[Array, Array]:
+        """Give where in the dump the payload of each of `count` positions is, and where the last block of
+        each begins; -1 where there is none."""
+        begins = self._moved + self._starts[:-1]
+        said = self._kinds == _SAID
+        payload, block = np.full(count, -1), np.full(count, -1)
+        payload[self.positions[said]] = (begins + self._header)[said]
+        kept = self._kinds != _ANSWERED
+        block[self.positions[kept]] = begins[kept]
+        return payload, block
+
+
+def _entries(rows: Rows, runs: Runs, accepted: list[Accepted], ordinary: Ordinary, lives: Lives) -> _Entries:
+    numbers, shifts, nexts = _constants(accepted)
+    which = np.array([each.run for each in accepted], np.int64)
+    of_run = np.full(len(runs.low), -1)
+    of_run[which] = np.arange(len(accepted)) + len(ordinary.slots)
+    slots = ordinary.slots
+    return _Entries(
+        of=np.where(ordinary.of >= 0, ordinary.of, of_run[runs.run_of]),
+        low=np.append(ordinary.low, runs.low[which]),
+        id=np.append(lives.singles["id"][slots], numbers[:, 0]),
+        sum=np.append(lives.singles["sum"][slots], numbers[:, 1]),
+        shift=np.concatenate([lives.pairs["shift"][slots], shifts]),
+        next=np.concatenate([ordinary.next, nexts]),
+    )
 
 
 def _constants(accepted: list[Accepted]) -> tuple[Array, Array, Array]:
@@ -129,6 +162,49 @@ def _constants(accepted: list[Accepted]) -> tuple[Array, Array, Array]:
         nexts.append((next_, other_next))
     tables = (np.array(table, np.int64).reshape(-1, 2) for table in (numbers, shifts, nexts))
     return next(tables), next(tables), next(tables)
+
+
+def _blocks(rows: Rows, entries: _Entries, ordinary: Ordinary) -> tuple[Array, Array]:
+    """Give position and kind of each block, in the order of the capture."""
+    new = ordinary.low[ordinary.is_new]
+    said = np.flatnonzero((entries.of >= 0) & (rows.length > 0))
+    fins = np.flatnonzero((ordinary.of >= 0) & (rows.flags & FIN != 0))
+    parts = ((new, _OPENING), (new + 1, _OPENING), (new + 1, _ANSWERED), (said, _SAID), (fins, _FINISHED))
+    positions = np.concatenate([part for part, _ in parts])
+    kinds = np.concatenate([np.full(len(part), kind) for part, kind in parts])
+    order = np.argsort(rows.row[positions] * _KINDS + kinds)
+    return positions[order], kinds[order]
+
+
+_TAILS = np.array([segments.SYN, segments.ACK, segments.DATA, segments.FIN], np.uint64)
+
+
+def _emit(columns: Columns, rows: Rows, entries: _Entries, at: Array, kinds: Array) -> Blocks:
+    entry, side, row = entries.of[at], rows.side[at].astype(np.int64), rows.row[at]
+    last = np.where(side == 0, rows.last[1][at], rows.last[0][at])
+    mine = rows.sequence[at].astype(np.int64) + (kinds == _FINISHED) * rows.length[at]
+    heard = np.where(last >= entries.low[entry], rows.after[last], entries.next[entry, 1 - side])
+    # Who answers a SYN-ACK is the other side.
+    is_answer = kinds == _ANSWERED
+    mine, heard = np.where(is_answer, heard, mine), np.where(is_answer, rows.after[at], heard)
+    side = np.where(is_answer, 1 - side, side)
+    row = np.where(is_answer, rows.row[at - is_answer], row)
+    is_syn = (kinds == _OPENING) & (at == entries.low[entry])
+    tails = _TAILS[kinds]
+    tails[(kinds == _OPENING) & ~is_syn] = segments.SYN_ACK
+    ack = np.where(is_syn, 0, heard + entries.shift[entry, 1 - side] & _SEQUENCES)
+    return Blocks(
+        time=columns.time[rows.row[at]],
+        is_v4=columns.is_v4[row],
+        identity=entries.id[entry],
+        sum=entries.sum[entry],
+        ends=columns.ends[row],
+        sequence=mine + entries.shift[entry, side] & _SEQUENCES,
+        ack=ack,
+        begin=columns.begin[row],
+        length=np.where(kinds == _SAID, rows.length[at], 0),
+        tail=tails,
+    )
 
 
 def _passes(runs: Runs, accepted: list[Accepted]) -> list[Pass]:

@@ -68,10 +68,10 @@ class Reassembler:
         self.held = 0
         self.cut = 0
         self.ignored = 0
-        self._listener = listener
+        self.listener = listener
         self._live: dict[bytes, Connection] = {}
         self._by_key: dict[bytes, tuple[Connection, int]] = {}
-        self._holding: deque[tuple[int, int, Connection]] = deque()
+        self._holding: deque[tuple[int, int, Connection, bool]] = deque()
         self._over: deque[Connection] = deque()
         self._servers: set[bytes] = set()
         self._swept = 0
@@ -82,8 +82,8 @@ class Reassembler:
         self.now = now
         holding = self._holding
         while holding and holding[0][0] <= now and holding[0][1] <= self.count:
-            connection = holding.popleft()[2]
-            connection.settle()
+            _, _, connection, is_reset = holding.popleft()
+            connection.settle(is_reset)
             self._bury_if_over(connection)
         if now - self._swept > self.limits.idle_ns >> 4:
             self._sweep()
@@ -99,7 +99,7 @@ class Reassembler:
         """Take one segment; `missing` octets behind `data` were not captured."""
         found = self._by_key.get(key)
         if found is not None and flags & SYN and self._is_another(found, sequence, ack, flags):
-            self._forget(found[0])
+            self.forget(found[0])
             found = None
         if found is None:
             if flags & RST or not (flags & (SYN | ACK) or len(data)):
@@ -112,6 +112,20 @@ class Reassembler:
         connection.segment(side, sequence, ack, flags, data, missing)
         self._bury_if_over(connection)
         return connection
+
+    def adopt(self, connection: Connection) -> None:
+        """Take over a connection that somebody else has followed so far."""
+        if not connection.is_over:
+            self._live[connection.key] = connection
+        self._by_key[connection.key] = connection, 0
+        self._by_key[turned(connection.key)] = connection, 1
+        if connection.is_over:
+            self._remember_over(connection)
+
+    def note_server(self, address: bytes, port: bytes) -> None:
+        """Somebody was asked for a connection there."""
+        if len(self._servers) < _SERVERS_MOST:
+            self._servers.add(address + port)
 
     def find(self, key: bytes) -> tuple[Connection, int] | None:
         """Give the connection to which a segment with these ends belongs, and which of its sides sent it."""
@@ -136,7 +150,7 @@ class Reassembler:
         """Give up waiting for connections that have been silent since then."""
         for connection in [each for each in self._live.values() if each.last < time_ns]:
             connection.flush()
-            self._forget(connection)
+            self.forget(connection)
 
     # -- which connection --------------------------------------------------------------------------
 
@@ -165,14 +179,14 @@ class Reassembler:
     def _make(self, key: bytes) -> Connection:
         if len(self._live) >= self.limits.connections:
             self._forget_longest_silent()
-        connection = Connection(key, self, self._listener)
+        connection = Connection(key, self, self.listener)
         self._live[key] = connection
         self._by_key[key] = connection, 0
         self._by_key[turned(key)] = connection, 1
         self.hold(connection)
         return connection
 
-    def _forget(self, connection: Connection) -> None:
+    def forget(self, connection: Connection) -> None:
         """A connection is known no more; what it still has to tell is told."""
         connection.flush()
         for key in (connection.key, turned(connection.key)):
@@ -187,14 +201,17 @@ class Reassembler:
         if not connection.is_over or self._live.get(connection.key) is not connection:
             return
         del self._live[connection.key]
+        self._remember_over(connection)
+
+    def _remember_over(self, connection: Connection) -> None:
         self._over.append(connection)
         if len(self._over) > _OVER_MOST:
-            self._forget(self._over.popleft())
+            self.forget(self._over.popleft())
 
     def _forget_longest_silent(self) -> None:
         oldest = sorted(self._live.values(), key=lambda each: each.last)
         for connection in oldest[: max(1, len(oldest) >> 3)]:
-            self._forget(connection)
+            self.forget(connection)
 
     def _sweep(self) -> None:
         self._swept = self.now
@@ -202,9 +219,9 @@ class Reassembler:
 
     # -- what connections ask ----------------------------------------------------------------------
 
-    def hold(self, connection: Connection) -> None:
+    def hold(self, connection: Connection, is_reset: bool = False) -> None:
         """Ask for `settle` in a moment."""
-        self._holding.append((self.now + HOLD_NS, self.count + HOLD_PACKETS, connection))
+        self._holding.append((self.now + HOLD_NS, self.count + HOLD_PACKETS, connection, is_reset))
 
     def note_held(self, connection: Connection, more: int) -> None:
         """`more` bytes wait; make room if that is too much."""

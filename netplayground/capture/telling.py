@@ -17,7 +17,7 @@ from collections import deque
 from netplayground.capture.connection import Connection
 from netplayground.capture.hosts import Hosts, is_one_host
 from netplayground.capture.network import turned
-from netplayground.dump.connection import ConnectionWriter
+from netplayground.dump.connection import ConnectionWriter, State
 from netplayground.dump.datagram import ROOM
 from netplayground.dump.model import CLIENT, PROCESS_FACT, SERVER, SIDES, Ending, Process
 from netplayground.dump.writer import DumpWriter
@@ -77,15 +77,25 @@ class Teller:
         self.missing = 0
         self.differing = 0
 
-    def prepare(self, connection: Connection) -> Told:
-        """Give a connection its place in the dump: connections are numbered in the order of this."""
+    def prepare(self, connection: Connection, numbers: tuple[int, int, int] | None = None) -> Told:
+        """Give a connection its place in the dump: the next, or that which was reserved for it."""
+        told = self._make(connection)
+        told.writer.claim(numbers)
+        return told
+
+    def _make(self, connection: Connection) -> Told:
         key = connection.key if connection.client == 0 else turned(connection.key)
         half = (len(key) - 4) // 2
         client, server = key[:half], key[half : 2 * half]
         ports = int.from_bytes(key[-4:-2], "big"), int.from_bytes(key[-2:], "big")
         writer = self._writer.connection(4 if half == 4 else 6, client, ports[0], server, ports[1])
-        writer.claim()
         connection.told = told = Told(writer)
+        return told
+
+    def resume(self, connection: Connection, state: State) -> Told:
+        """Give a connection its place where somebody else has told it so far."""
+        told = self._make(connection)
+        told.writer.resume(state)
         return told
 
     def opened(self, connection: Connection) -> None:
@@ -99,6 +109,10 @@ class Teller:
         if connection.initial[connection.client] < 0:
             writer.note(START_MISSING)
             self._is_incomplete(told)
+
+    def knows(self, address: bytes) -> bool:
+        """Say whether an address has been told of."""
+        return self._hosts.knows(address)
 
     def meet(self, *addresses: bytes) -> None:
         """Tell of the processes that are new."""

@@ -1,4 +1,4 @@
-"""The chunks of many connections packed at once: for who has so many that one call each would be too slow.
+"""The segments of many connections packed at once: for who has so many that one call each would be too slow.
 
 `ConnectionWriter.chunk` says what such a block looks like; this packs the same, a column at a time, with
 NumPy. Only a capture is read so, and NumPy is asked for only there.
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from netplayground.dump import segments
 from netplayground.dump.blocks import PACKET, PACKET_HEADER
+from netplayground.dump.index import RECORD
 from netplayground.packet import ip
 
 Array = NDArray[Any]
@@ -42,6 +43,20 @@ _V6 = np.dtype(
     ]
 )
 assert _V4.itemsize == segments.V4.size and _V6.itemsize == segments.V6.size
+_OPTIONS = np.frombuffer(segments.SYN_OPTIONS, f"V{len(segments.SYN_OPTIONS)}")
+RECORDS = np.dtype(
+    [
+        ("id", ">u4"),
+        *((name, "u1") for name in ("family", "ending")),
+        *((name, ">u2") for name in ("client_port", "server_port", "padding")),
+        *((name, "V16") for name in ("client", "server")),
+        *((name, ">u8") for name in ("opened", "established", "closed")),
+        *((name, ">u8", 2) for name in ("said", "chunks")),
+        *((name, ">u8") for name in ("first", "last")),
+    ]
+)
+"""The index's records of many connections (see `index`)."""
+assert RECORDS.itemsize == RECORD.size
 _LOOP_MOST = 12
 """So many payloads of one length are copied one by one sooner than by a call of NumPy's."""
 _PIECE = 1 << 18
@@ -49,8 +64,8 @@ _PIECE = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class Chunks:
-    """Chunks in the order of the file: columns of equal length."""
+class Blocks:
+    """Segments in the order of the file: columns of equal length."""
 
     time: Array
     is_v4: Array
@@ -63,48 +78,56 @@ class Chunks:
     ack: Array
     begin: Array
     length: Array
+    tail: Array
+    """The TCP header from its flags on: one of the constants of `segments`."""
 
 
-def pack(chunks: Chunks, octets: Array, room: bytearray) -> tuple[Array, Array]:
-    """Give the packet blocks of chunks whose payload lies in `octets`, and where each block begins.
+def pack(blocks: Blocks, octets: Array, room: bytearray) -> tuple[Array, Array]:
+    """Give the packet blocks of segments whose payload lies in `octets`, and where each block begins.
 
     The last of these places is where the next block would begin. The blocks are in `room`, which grows.
     """
-    headers = np.where(chunks.is_v4, segments.V4.size, segments.V6.size)
-    sizes = headers + (chunks.length + 3 & ~3) + 4
+    headers = np.where(blocks.is_v4, segments.V4.size, segments.V6.size)
+    is_opening = (blocks.tail == segments.SYN) | (blocks.tail == segments.SYN_ACK)
+    options = is_opening * len(segments.SYN_OPTIONS)
+    sizes = headers + (blocks.length + options + 3 & ~3) + 4
     starts = np.zeros(len(sizes) + 1, np.int64)
     np.cumsum(sizes, out=starts[1:])
     if len(room) < starts[-1]:
         room.extend(bytes(int(starts[-1]) - len(room)))
     packed = np.frombuffer(room, np.uint8)[: starts[-1]]
-    for layout, rows in ((_V4, np.flatnonzero(chunks.is_v4)), (_V6, np.flatnonzero(~chunks.is_v4))):
+    for layout, rows in ((_V4, np.flatnonzero(blocks.is_v4)), (_V6, np.flatnonzero(~blocks.is_v4))):
         if len(rows):
-            head = _headers(layout, chunks, rows, sizes[rows], octets)
+            head = _headers(layout, blocks, rows, sizes[rows], options[rows], octets)
             places(packed, layout.itemsize)[starts[rows]] = head.view(f"V{layout.itemsize}")
     # The padding; where there is none, the payload comes over it.
     places(packed, 4)[starts[1:] - 8] = np.zeros(1, "V4")
     places(packed, 4)[starts[1:] - 4] = sizes.astype(">u4").view("V4")
-    copy(octets, chunks.begin, packed, starts[:-1] + headers, chunks.length)
+    copy(octets, blocks.begin, packed, starts[:-1] + headers, blocks.length)
+    opening = np.flatnonzero(is_opening)
+    places(packed, len(segments.SYN_OPTIONS))[starts[opening] + headers[opening]] = _OPTIONS
     return packed, starts
 
 
-def _headers(layout: np.dtype[Any], chunks: Chunks, rows: Array, sizes: Array, octets: Array) -> Array:
+def _headers(
+    layout: np.dtype[Any], blocks: Blocks, rows: Array, sizes: Array, options: Array, octets: Array
+) -> Array:
     head = np.zeros(len(rows), layout)
-    length = chunks.length[rows]
-    head["kind"], head["block"], head["time"] = PACKET, sizes, chunks.time[rows]
+    length = blocks.length[rows] + options
+    head["kind"], head["block"], head["time"] = PACKET, sizes, blocks.time[rows]
     if layout is _V4:
         whole = length + segments.V4_HEADERS
-        head["first"], head["size"], head["id"] = 0x4500, whole, chunks.identity[rows] & segments.V4_ID_MASK
+        head["first"], head["size"], head["id"] = 0x4500, whole, blocks.identity[rows] & segments.V4_ID_MASK
         head["fragment"], head["protocol"] = 0x4000, ip.HOP_LIMIT << 8 | ip.TCP
-        total = chunks.sum[rows] + whole
+        total = blocks.sum[rows] + whole
         head["check"] = 65535 - (total & 65535) - (total >> 16)
     else:
         whole = length + segments.V6_HEADERS
-        head["first"], head["size"] = chunks.sum[rows], whole - ip.IPV6_HEADER
+        head["first"], head["size"] = blocks.sum[rows], whole - ip.IPV6_HEADER
         head["protocol"] = ip.TCP << 8 | ip.HOP_LIMIT
     head["captured"] = head["original"] = whole
-    head["ends"] = places(octets, layout["ends"].itemsize)[chunks.ends[rows]]
-    head["sequence"], head["ack"], head["tail"] = chunks.sequence[rows], chunks.ack[rows], segments.DATA
+    head["ends"] = places(octets, layout["ends"].itemsize)[blocks.ends[rows]]
+    head["sequence"], head["ack"], head["tail"] = blocks.sequence[rows], blocks.ack[rows], blocks.tail[rows]
     return head
 
 

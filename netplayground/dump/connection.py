@@ -18,6 +18,8 @@ arithmetic, which `extents` does for those who send them on from there.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from netplayground.dump import segments
 from netplayground.dump.blocks import PACKET, PACKET_HEADER, emit_fact, emit_packet
 from netplayground.dump.index import ENDING_CODE, FACT_BIT, RECORD
@@ -39,6 +41,22 @@ _GATHER_ROOM = CAPACITY - 122 * 128
 
 _pack_v4 = segments.V4.pack_into
 _pack_v6 = segments.V6.pack_into
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A connection that was written block by block by somebody else (see `bulk`); pairs are (client's,
+    server's). `bases` are the sequence numbers of their first bytes, `owed` what is not acknowledged."""
+
+    identity: int
+    bases: tuple[int, int]
+    said: tuple[int, int]
+    chunks: tuple[int, int]
+    fins: int
+    opened_ns: int
+    established_ns: int
+    first: int
+    owed: tuple[int, int]
 
 
 class ConnectionWriter:
@@ -79,11 +97,29 @@ class ConnectionWriter:
         self.id = -1
         self.ending: Ending | None = None
 
+    def resume(self, state: State) -> None:
+        """Go on with a connection that somebody else has written so far."""
+        self.claim((state.identity, state.bases[CLIENT] - 1, state.bases[SERVER] - 1))
+        for side in (CLIENT, SERVER):
+            fin = state.fins >> side & 1
+            self._base[side] += fin
+            self._next[side] += fin + state.said[side]
+            self._acked[side] = self._next[side] - state.owed[side]
+        self._chunks = list(state.chunks)
+        self._fins = state.fins
+        self._opened_ns, self._established_ns = state.opened_ns, state.established_ns
+        self._first = state.first
+
     # -- how it begins -----------------------------------------------------------------------------
 
-    def claim(self) -> None:
-        """Take the next id and sequence numbers; `syn` does it where nobody has done it before."""
-        self.id, client, server = self._ledger.open(self)
+    def claim(self, numbers: tuple[int, int, int] | None = None) -> None:
+        """Take the next id and sequence numbers, or those that were reserved for it; `syn` does it where
+        nobody has done it before."""
+        if numbers is None:
+            self.id, client, server = self._ledger.open(self)
+        else:
+            self.id, client, server = numbers
+            self._ledger.open_connections[self.id] = self
         # `_sum` is the IPv4 header's sum, or IPv6's first word: the one number of the header's constant part.
         if self._is_v4:
             self._middle, self._sum = segments.v4_constants(self.id, self._tuple)

@@ -39,7 +39,7 @@ EVENTS_ENOUGH = EVENTS_MOST - (WINDOW + CAPACITY + BATCH) // 52
 """A page with more events than this is turned. No event's block is shorter than 52 octets (an IPv4 header
 alone), so that what may come before it is asked again always fits."""
 
-_SEQUENCE_STEP = 0x9E3779B1
+SEQUENCE_STEP = 0x9E3779B1
 """Odd, so that no initial sequence number comes again before 2**32 of them; large, so that two connections of
 one port pair are far apart and nobody takes the second one's segments for the first one's again."""
 
@@ -85,6 +85,22 @@ class Ledger:
         self.connection_count += 1
         self.open_connections[identity] = connection
         return identity, self._next_sequence(), self._next_sequence()
+
+    def reserve(self, count: int) -> tuple[int, int, int]:
+        """Give the first of so many ids, and the initial sequence numbers of its client and its server; those
+        of the others follow at SEQUENCE_STEP each."""
+        identity, sequence = self.connection_count, self._sequence
+        self.connection_count += count
+        self._sequence = (sequence + 2 * count * SEQUENCE_STEP) & 0xFFFFFFFF
+        return identity, sequence, (sequence + SEQUENCE_STEP) & 0xFFFFFFFF
+
+    def finish_closed(self, ids: list[int], records: bytes, byte_counts: tuple[int, int]) -> None:
+        """Many connections have been closed in order."""
+        self.endings[Ending.CLOSED] += len(ids)
+        self._record_ids += ids
+        self._records += records
+        self.byte_counts[0] += byte_counts[0]
+        self.byte_counts[1] += byte_counts[1]
 
     def log(self, identity: int, position: int) -> None:
         """Note that an event's block begins at `position`."""
@@ -179,7 +195,7 @@ class Ledger:
 
     def _next_sequence(self) -> int:
         given = self._sequence
-        self._sequence = (given + _SEQUENCE_STEP) & 0xFFFFFFFF
+        self._sequence = (given + SEQUENCE_STEP) & 0xFFFFFFFF
         return given
 
 

@@ -1,0 +1,177 @@
+"""Connections that have only ever been ordinary, as rows of a table: nobody looks at them one by one.
+
+Such a connection has begun with SYN and SYN-ACK in the capture, and all of it was in order since. It has a
+slot: what each side is expected to say next, what is to be added to its sequence numbers in the dump, counts
+and times. At the first packet that is not ordinary it becomes a `Connection` like any other (`release`). One
+that has been closed keeps its slot for a while: its last acknowledgements may still come, or come again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from netplayground.capture.columns import Array, hash_keys
+from netplayground.capture.connection import Connection
+from netplayground.capture.reassembly import Reassembler
+from netplayground.capture.telling import Teller, Told
+from netplayground.dump.connection import State
+
+WORDS = 9
+"""A key in 32-bit words: three of IPv4, filled up with zeros."""
+_OVER_MOST = 1 << 15
+_SLOTS = 1 << 12
+_PAIRS = ("next", "shift", "isn", "said", "chunks", "owed", "segments", "acked")
+_SINGLES = ("id", "sum", "opened", "established", "first", "last", "closed")
+
+
+class Lives:
+    """The table; columns are indexed by slot, pairs by slot and side. A side is that of the key."""
+
+    def __init__(self, reassembler: Reassembler, teller: Teller) -> None:
+        self._reassembler = reassembler
+        self._teller = teller
+        self.capacity = 0
+        self.is_used = np.zeros(0, bool)
+        self.is_over = np.zeros(0, bool)
+        self.is_v4 = np.zeros(0, bool)
+        self.turn = np.zeros(0, np.int64)
+        self.fins = np.zeros(0, np.int64)
+        self.words = np.zeros((0, 2, WORDS), np.uint32)
+        self.hash = np.zeros((0, 2), np.uint64)
+        self.pairs = {name: np.zeros((0, 2), np.int64) for name in _PAIRS}
+        self.singles = {name: np.zeros(0, np.int64) for name in _SINGLES}
+        self._free: list[int] = []
+        self._sorted: tuple[Array, Array] | None = None
+        self._grow(_SLOTS)
+
+    def _grow(self, more: int) -> None:
+        def grown(column: Array) -> Array:
+            new: Array = np.zeros((len(column) + more, *column.shape[1:]), column.dtype)
+            new[: len(column)] = column
+            return new
+
+        for name in ("is_used", "is_over", "is_v4", "turn", "fins", "words", "hash"):
+            setattr(self, name, grown(getattr(self, name)))
+        for columns in (self.pairs, self.singles):
+            for name, column in columns.items():
+                columns[name] = grown(column)
+        self._free += range(self.capacity + more - 1, self.capacity - 1, -1)
+        self.capacity += more
+
+    def find(self, hashes: Array, words: Array) -> Array:
+        """Give twice the slot of each key, and its side; -1 where there is none."""
+        if self._sorted is None:
+            used = np.flatnonzero(self.is_used)
+            all_ = self.hash[used].ravel()
+            order = np.argsort(all_)
+            codes = (used[:, None] * 2 + np.array([0, 1])).ravel()
+            self._sorted = all_[order], codes[order]
+        known, codes = self._sorted
+        if not len(known):
+            return np.full(len(hashes), -1)
+        at = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
+        code = codes[at]
+        same = (known[at] == hashes) & (self.words[code >> 1, code & 1] == words).all(axis=1)
+        return np.where(same, code, -1)
+
+    def take(self, words: Array, is_v4: Array) -> Array:
+        """Give slots to connections whose side 0 has these keys."""
+        count = len(words)
+        if count > len(self._free):
+            self._grow(max(self.capacity, count))
+        slots = np.array([self._free.pop() for _ in range(count)], np.int64)
+        self._sorted = None
+        self.is_used[slots], self.is_over[slots], self.is_v4[slots] = True, False, is_v4
+        self.fins[slots] = 0
+        for columns in (self.pairs, self.singles):
+            for column in columns.values():
+                column[slots] = 0
+        self.pairs["acked"][slots] = -1
+        self.words[slots, 0] = words
+        self.words[slots, 1] = _turned(words, is_v4)
+        for side in (0, 1):
+            for four, width in ((True, 3), (False, WORDS)):
+                rows = np.flatnonzero(is_v4 == four)
+                keys = np.ascontiguousarray(self.words[slots[rows], side, :width])
+                self.hash[slots[rows], side] = hash_keys(keys)
+        return slots
+
+    def key(self, slot: int) -> bytes:
+        """Give a connection's key."""
+        octets: bytes = self.words[slot, 0].tobytes()
+        return octets[: 12 if self.is_v4[slot] else 36]
+
+    def free(self, slots: Array) -> None:
+        """Forget connections."""
+        self.is_used[slots] = False
+        self._free += slots.tolist()
+        self._sorted = None
+
+    def close(self, slots: Array) -> None:
+        """Connections are over; the longest over of too many are forgotten."""
+        self.is_over[slots] = True
+        over = np.flatnonzero(self.is_used & self.is_over)
+        if len(over) > _OVER_MOST:
+            order = np.argsort(self.singles["closed"][over], kind="stable")
+            self.free(over[order[: len(over) // 2]])
+
+    def silent_since(self, time_ns: int, most: int) -> Array:
+        """Give those that have been silent since then, and of more than `most` the longest silent."""
+        live = np.flatnonzero(self.is_used & ~self.is_over)
+        last = self.singles["last"][live]
+        silent = live[last < time_ns]
+        if len(live) <= most:
+            return silent
+        return np.union1d(silent, live[np.argsort(last, kind="stable")[: len(live) // 8]])
+
+    def release(self, slot: int) -> Connection:
+        """Make a `Connection` of a slot, and hand it to the reassembler."""
+        key, turn = self.key(slot), int(self.turn[slot])
+        pairs = {name: column[slot].tolist() for name, column in self.pairs.items()}
+        single = {name: int(column[slot]) for name, column in self.singles.items()}
+        connection = Connection(key, self._reassembler, self._reassembler.listener)
+        connection.resume(turn, pairs["isn"], pairs["said"], pairs["segments"], int(self.fins[slot]))
+        for stream, acked in zip(connection.streams, pairs["acked"], strict=True):
+            if acked >= 0:
+                stream.acknowledge(acked)
+        connection.is_over = bool(self.is_over[slot])
+        connection.last = single["last"]
+        if not connection.is_over:
+            connection.told = self._resumed(connection, turn, pairs, single, int(self.fins[slot]))
+        self._reassembler.adopt(connection)
+        self.free(np.array([slot]))
+        return connection
+
+    def _resumed(
+        self, connection: Connection, turn: int, pairs: dict[str, Any], single: dict[str, int], fins: int
+    ) -> Told:
+        by_role = slice(None, None, -1) if turn else slice(None)
+        bases = [isn + shift + 1 for isn, shift in zip(pairs["isn"], pairs["shift"], strict=True)]
+        if turn:
+            fins = (fins & 1) << 1 | fins >> 1
+        state = State(
+            identity=single["id"],
+            bases=tuple(bases[by_role]),
+            said=tuple(pairs["said"][by_role]),
+            chunks=tuple(pairs["chunks"][by_role]),
+            fins=fins,
+            opened_ns=single["opened"],
+            established_ns=single["established"],
+            first=single["first"],
+            owed=tuple(pairs["owed"][by_role]),
+        )
+        return self._teller.resume(connection, state)
+
+
+def _turned(words: Array, is_v4: Array) -> Array:
+    """Give the keys of the other direction."""
+    turned = np.zeros_like(words)
+    for four, half in ((True, 1), (False, 4)):
+        rows = np.flatnonzero(is_v4 == four)
+        turned[rows, :half] = words[rows, half : 2 * half]
+        turned[rows, half : 2 * half] = words[rows, :half]
+        ports = words[rows, 2 * half]
+        turned[rows, 2 * half] = ports >> np.uint32(16) | ports << np.uint32(16)
+    return turned
