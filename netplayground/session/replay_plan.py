@@ -31,6 +31,7 @@ from netplayground.session.plan import (
     address_in,
     are_named,
     name_commands,
+    parse_ready,
     parse_subnet,
     plan_run,
 )
@@ -81,7 +82,8 @@ def plan_replay(
     )
     canned = {process.name for process in processes if not process.is_live}
     # Who is canned is always ready, and its end ends nothing: the words of the recording may stay.
-    ready = tuple(text for text in options.ready if text.partition(":")[0] not in canned)
+    names = [process.name for process in processes]
+    ready = tuple(text for text in options.ready if parse_ready(text, names).name not in canned)
     until = tuple(name for name in options.until if name not in canned)
     return plan_run(replace(options, ready=ready, until=until), subnet, processes, caller)
 
@@ -179,6 +181,8 @@ def changed_addresses(recorded: Sequence[Process], plan: Plan) -> Mapping[str, s
     changed: dict[str, str] = {}
     for process in recorded:
         for address in process.addresses:
+            if address.is_link_local:
+                continue  # nobody tells another of it
             new = now[process.name][address.version]
             if new != address:
                 changed[str(address)] = str(new)

@@ -1,4 +1,4 @@
-"""`plg replay --sweep` with a program in place of plg: what each turn is asked, what becomes of its answer."""
+"""`plg replay --sweep` with a program in place of plg: what a turn is asked, what becomes of its answer."""
 
 from __future__ import annotations
 
