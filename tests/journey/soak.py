@@ -1,6 +1,6 @@
-"""The journeys at their whole size, one after another, for `scripts/soak`: about half an hour.
+"""The journeys at their whole size, one after another, for `scripts/soak`: about two hours.
 
-    python -m journey.soak [NAME...]        all of them, or those named
+    python -m journey.soak [NAME...]        all of them, or those named; `replay-50` is each replay-50/…
 
 Each runs in a folder of its own that is deleted. The status is 1 if one of them is not ok.
 """
@@ -16,9 +16,10 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from journey import loads
+from journey import loads, programs, replays
 from journey.ordinary import as_nobody
 from journey.runs import Place
 
@@ -59,6 +60,29 @@ def _namespaces_of_processes() -> Iterator[str]:
                 yield os.readlink(f"/proc/{entry}/ns/net")
 
 
+def replay_series(place: Place, name: str, times: int) -> None:
+    """Record a program once and replay it so often in each mode; all must do as recorded."""
+    program = programs.make(name, place)
+    recorded = replays.record_program(place, program)
+    failed = 0
+    for mode in replays.Mode:
+        good = 0
+        for number in range(times):
+            try:
+                replays.check_replay(place, program, mode, recorded)
+                good += 1
+            except AssertionError as error:
+                failed += 1
+                print(f"{name}, {mode.value}, replay {number + 1}: {error}", file=sys.stderr, flush=True)
+        print(f"        {name:16} {mode.value:14} {good} of {times}", flush=True)
+    assert not failed, f"{failed} of {3 * times} replays"
+
+
+def one_minute(place: Place) -> None:
+    """The last chunk of a tape of a minute comes less than 50 ms off its time."""
+    replays.assert_on_time(place, 60)
+
+
 JOURNEYS: dict[str, Callable[[Place], None]] = {
     "first-example": lambda place: loads.first_example(place, 100),
     "first-example-ordinary-user": first_example_as_ordinary_user,
@@ -69,7 +93,18 @@ JOURNEYS: dict[str, Callable[[Place], None]] = {
     "50000-closed-by-server": lambda place: loads.one_after_another(place, 50_000, "server"),
     "1000-at-once": lambda place: loads.at_once(place, 1000),
     "ten-minutes": lambda place: loads.load(place, 600),
+    "one-minute-tape": one_minute,
+    **{f"replay-50/{name}": partial(replay_series, name=name, times=50) for name in programs.PROGRAMS},
+    **{f"replay-256/{name}": partial(replay_series, name=name, times=20) for name in programs.CROWDS},
 }
+
+
+def _named(names: list[str]) -> list[str]:
+    """The journeys that are asked for, by name or by the name of their series."""
+    found: list[str] = []
+    for asked in names:
+        found += [name for name in JOURNEYS if asked in (name, name.partition("/")[0])] or [asked]
+    return found or list(JOURNEYS)
 
 
 def main(argv: list[str]) -> int:
@@ -77,10 +112,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these: {', '.join(JOURNEYS)}")
     parser.add_argument("--place", help="where the dumps go (default: the folder for temporary files); 20 GB")
     arguments = parser.parse_args(argv)
-    unknown = [name for name in arguments.names if name not in JOURNEYS]
+    names = _named(arguments.names)
+    unknown = [name for name in names if name not in JOURNEYS]
     if unknown:
         parser.error(f"no such journey: {', '.join(unknown)}")
-    failed = [name for name in arguments.names or JOURNEYS if not _play(name, arguments.place)]
+    failed = [name for name in names if not _play(name, arguments.place)]
     print(f"{len(failed)} failed: {', '.join(failed)}" if failed else "all ok")
     return 1 if failed else 0
 
