@@ -118,8 +118,8 @@ def test_what_plg_cannot_do_is_one_line(run: FakeRun, dump: str, capsys: pytest.
 def test_all_options_reach_plan_and_pace(run: FakeRun, dump: str) -> None:
     words = (
         f"--replay -f {dump} -s 10.9.0.0/16 -u 0 -g 0 -k INT --grace 1.5 --ready db:80 --until app "
-        "--timeout 9 --mtu 9000 --keep-hostname -vv --debug --speed 4 --ignore a+ --ignore b --patience 0.5 --stall 0 "
-        "--strict-order --on-divergence stop"
+        "--timeout 9 --mtu 9000 --keep-hostname -vv --debug --speed 4 --ignore a+ --ignore b "
+        "--patience 0.5 --stall 0 --strict-order --on-divergence stop"
     )
     main([*words.split(), "serve", "ask"])
     (plan,), (options,) = run.plans, run.options
