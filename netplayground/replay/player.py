@@ -397,7 +397,7 @@ class Player:
     def _advance(self, course: Course) -> None:
         """Give the process what it may hear now; `course.wake` is when the next may go."""
         course.wake = FOREVER
-        while not course.died:
+        while course.is_running and not course.died:
             event = course.front()
             if event == NONE or (course.is_awaiting and not self._is_flood):
                 return
