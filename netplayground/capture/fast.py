@@ -30,7 +30,7 @@ from netplayground.capture.ordinary import Ordinary, find_ordinary
 from netplayground.capture.packing import Accepted, Packed, Pass
 from netplayground.capture.reassembly import Reassembler
 from netplayground.capture.records import Batch
-from netplayground.capture.runs import Rows, Runs, find_runs, sort_rows
+from netplayground.capture.runs import Directions, Rows, Runs, find_directions, find_runs, sort_rows
 from netplayground.capture.script import Action, Script
 from netplayground.capture.telling import Clock, Teller, Told
 from netplayground.dump.ledger import SEQUENCE_STEP
@@ -46,6 +46,15 @@ _WIDTH = 13
 
 TakePacket = Callable[[int, int, int], None]
 """Takes link type, begin and end of a packet that goes the other way."""
+
+
+Prepared = tuple[Columns, Directions | None]
+
+
+def prepare(batch: Batch) -> Prepared | None:
+    """Do for a batch what depends on no other, None if it cannot be taken as a whole."""
+    columns = decode(batch) if len(batch.heads) >= LEAST else None
+    return None if columns is None else (columns, find_directions(columns))
 
 
 class Batches:
@@ -65,17 +74,14 @@ class Batches:
         self._memories: deque[Memory] = deque(maxlen=_REMEMBERED)
         script.memory = self._recall
 
-    def take(self, batch: Batch, other: TakePacket) -> int | None:
-        """Take a batch; give how many segments were decoded here, None if the batch cannot be taken."""
-        columns = decode(batch) if len(batch.heads) >= LEAST else None
-        if columns is None:
-            return None
+    def take(self, prepared: Prepared, other: TakePacket) -> int:
+        """Take a batch; give how many segments were decoded here."""
+        columns, directions = prepared
         np.maximum(columns.time, self._clock.now, out=columns.time)
         np.maximum.accumulate(columns.time, out=columns.time)
         self._script.at = 0
         self._let_go(int(columns.time[0]))
-        rows = sort_rows(columns, self._lives)
-        work = self._sort_out(columns, rows) if rows is not None else None
+        work = self._sort_out(columns, directions) if directions is not None else None
         self._decide(columns, work, other)
         self._write(columns, work)
         self._clock.now = int(columns.time[-1])
@@ -109,8 +115,9 @@ class Batches:
     def _release(self, slots: Array) -> list[Connection]:
         return [self._lives.release(slot) for slot in slots.tolist()]
 
-    def _sort_out(self, columns: Columns, rows: Rows) -> _Work:
+    def _sort_out(self, columns: Columns, directions: Directions) -> _Work:
         lives = self._lives
+        rows = sort_rows(columns, directions, lives)
         ordinary = find_ordinary(columns, rows, lives, self._reassembler)
         odd = np.unique(rows.connection[ordinary.of < 0])
         odd = odd[odd < rows.unknown]

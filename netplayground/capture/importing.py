@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from netplayground.capture.ahead import Ahead
 from netplayground.capture.connection import Gaps
 from netplayground.capture.fragments import Fragments
 from netplayground.capture.hosts import Hosts
@@ -32,7 +33,7 @@ from netplayground.packet import MalformedPacket, icmp, ip, udp
 from netplayground.packet.checksum import Octets
 
 if TYPE_CHECKING:
-    from netplayground.capture.fast import Batches
+    from netplayground.capture.fast import Batches, Prepared
 
 Progress = Callable[[int, int], None]
 
@@ -81,8 +82,8 @@ class Importer:
         choices = options.overlap, options.gaps, options.limits
         self.reassembler = Reassembler(self._script, *choices)
         self._batches: Batches | None = None
-        if options.vectors and (fast := _short_way()):
-            self._batches = fast(self.reassembler, self._script, self.teller, writer, clock)
+        if options.vectors and (batches := _short_way()[0]):
+            self._batches = batches(self.reassembler, self._script, self.teller, writer, clock)
         else:
             self._script.memory = self.teller.recall
         self._fragments = Fragments()
@@ -94,15 +95,13 @@ class Importer:
         """Fragments whose packet never became whole."""
         return self._fragments.dropped
 
-    def feed(self, batch: Batch) -> None:
-        """Take a batch."""
+    def feed(self, batch: Batch, prepared: Prepared | None = None) -> None:
+        """Take a batch, which may be prepared for the short way."""
         buffer = memoryview(batch.buffer)
-        if self._batches is not None:
-            usual = self._batches.take(batch, lambda *place: self._frame(buffer, *place))
-            if usual is not None:
-                self.packets += len(batch.heads)
-                self.segments += usual
-                return
+        if self._batches is not None and prepared is not None:
+            self.segments += self._batches.take(prepared, lambda *place: self._frame(buffer, *place))
+            self.packets += len(batch.heads)
+            return
         for interface, time_ns, begin, end, _missing in batch.packets():
             self.packets += 1
             if time_ns > self._clock.now:
@@ -189,15 +188,15 @@ class Importer:
             )
 
 
-def _short_way() -> type[Batches] | None:
-    """Give the way for whole batches, None where NumPy is not installed."""
+def _short_way() -> tuple[type[Batches] | None, Callable[[Batch], Prepared | None]]:
+    """Give the way for whole batches, and what prepares them; none where NumPy is not installed."""
     try:
-        from netplayground.capture.fast import Batches
+        from netplayground.capture.fast import Batches, prepare
     except ImportError as error:
         if error.name != "numpy":
             raise
-        return None
-    return Batches
+        return None, _unprepared
+    return Batches, prepare
 
 
 def _ends(network: Network) -> tuple[bytes, bytes]:
@@ -219,19 +218,19 @@ def import_captures(options: ImportOptions, progress: Progress = lambda done, si
 
 def _import(options: ImportOptions, progress: Progress) -> Imported:
     captures, clock, hosts = Captures(list(options.captures)), Clock(), Hosts(options.names)
-    batches = captures.batches()
+    batches = Ahead(_prepared(captures, options.vectors))
     writer: DumpWriter | None = None
     try:
-        batch = next(batches, None)
+        batch, prepared = next(batches, (None, None))
         # What is not a capture is refused before the dump is touched.
         clock.now = next((packet[1] for packet in batch.packets()), 0) if batch else 0
         writer = DumpWriter.create(options.dump, _run(options, hosts), clock.now, clock)
         importer = Importer(options, writer, hosts, clock)
         try:
             while batch is not None:
-                importer.feed(batch)
+                importer.feed(batch, prepared)
                 progress(captures.position, captures.size)
-                batch = next(batches, None)
+                batch, prepared = next(batches, (None, None))
         finally:
             # Of a capture that breaks off there is a dump up to there.
             importer.finish()
@@ -239,9 +238,20 @@ def _import(options: ImportOptions, progress: Progress) -> Imported:
         writer.close()
         return _imported(importer, writer, hosts, captures)
     finally:
+        batches.close()
         captures.close()
         if writer is not None:
             writer.close()
+
+
+def _prepared(captures: Captures, vectors: bool) -> Iterator[tuple[Batch | None, Prepared | None]]:
+    prepare = _short_way()[1] if vectors else _unprepared
+    for batch in captures.batches():
+        yield batch, prepare(batch)
+
+
+def _unprepared(batch: Batch) -> None:
+    return None
 
 
 def _run(options: ImportOptions, hosts: Hosts) -> RunHeader:

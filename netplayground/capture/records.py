@@ -1,8 +1,9 @@
 """Captures as batches of packets: pcap (both byte orders, µs and ns) and pcapng (draft-ietf-opsawg-pcapng).
 
 A batch is a piece of the file in memory and where in it each packet's record begins; what a record says is
-read where it is needed, packet by packet or, with NumPy, for all of them at once. The next batch uses the
-same memory. A batch has one layout and one list of interfaces: where these change, a new one begins.
+read where it is needed, packet by packet or, with NumPy, for all of them at once. A batch is good until the
+third after it, which uses the same memory. It has one layout and one list of interfaces: where these change,
+a new one begins.
 
 A file that ends within a record is used as far as it goes: `cut` says how many octets were left over. A
 length that cannot be is damage: whoever reads on from there would read anything.
@@ -133,7 +134,9 @@ class Records:
         self.path = path
         self.cut = 0
         self._octets: Octets = open_octets(path)
-        self._buffer = bytearray(batch)
+        # Two batches may be in use while the next is read (`ahead`).
+        self._buffers = [bytearray(batch) for _ in range(3)]
+        self._buffer = self._buffers[0]
         self._base = self._at = self._end = 0
         self._is_over = False
         self._order = "<"
@@ -178,8 +181,11 @@ class Records:
         if self._is_over:
             return False
         rest = self._end - self._at
+        self._buffers = self._buffers[1:] + self._buffers[:1]
         # Exported to NumPy, the old buffer cannot grow: it lives as long as somebody looks at it.
-        buffer = self._buffer if length <= len(self._buffer) else bytearray(length)
+        if length > len(self._buffers[0]):
+            self._buffers[0] = bytearray(length)
+        buffer = self._buffers[0]
         buffer[:rest] = self._buffer[self._at : self._end]
         self._buffer = buffer
         self._base += self._at

@@ -71,8 +71,19 @@ class Runs:
     count: tuple[Array, Array]
 
 
-def sort_rows(columns: Columns, lives: Lives) -> Rows | None:
-    """Sort the usual rows; one whose connection cannot be told from another's is made unusual."""
+@dataclass(slots=True)
+class Directions:
+    """The usual rows, and which go from whom to whom: `half` numbers that, `rows` and `words` are those of
+    one row of each."""
+
+    usual: Array
+    half: Array
+    rows: Array
+    words: Array
+
+
+def find_directions(columns: Columns) -> Directions | None:
+    """Tell directions of connections apart; a row that cannot be told from another's is made unusual."""
     usual = np.flatnonzero(columns.is_usual)
     if not len(usual):
         return None
@@ -82,9 +93,15 @@ def sort_rows(columns: Columns, lives: Lives) -> Rows | None:
     kept &= columns.is_v4[usual] == columns.is_v4[usual[first[half]]]
     if not kept.all():
         columns.is_usual[usual[~kept]] = False
-        return sort_rows(columns, lives)
-    keys, codes = _number(columns, usual[first], words[first], lives)
-    code = codes[half]
+        return find_directions(columns)
+    return Directions(usual, half, usual[first], words[first])
+
+
+def sort_rows(columns: Columns, directions: Directions, lives: Lives) -> Rows:
+    """Sort the usual rows by connection."""
+    usual = directions.usual
+    keys, codes = _number(columns, directions.rows, directions.words, lives)
+    code = codes[directions.half]
     sorted_ = np.sort((code >> 1).astype(np.uint64) << _ROW | usual.astype(np.uint64))
     side = np.zeros(len(columns.is_usual), np.int8)
     side[usual] = code & 1

@@ -1,0 +1,61 @@
+"""Work that is done one step ahead: a thread makes the next item while this one is used.
+
+Reading, NumPy and writing leave the interpreter to others while they are at it, so that two cores have
+something to do. At most one finished item waits, while the thread makes another.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Ahead(Generic[Item]):
+    """The items of `source`, which only the thread touches; `close` must be called, then it is over."""
+
+    def __init__(self, source: Iterable[Item]) -> None:
+        self._items: deque[Item] = deque()
+        self._room = threading.Semaphore(1)
+        self._ready = threading.Semaphore(0)
+        self._error: BaseException | None = None
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._work, args=(source,), daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Item]:
+        return self
+
+    def __next__(self) -> Item:
+        self._ready.acquire()
+        if self._items:
+            item = self._items.popleft()
+            self._room.release()
+            return item
+        # Whoever asks again is told again.
+        self._ready.release()
+        if self._error is not None:
+            raise self._error
+        raise StopIteration
+
+    def close(self) -> None:
+        """Let the thread stop after the item that it is at."""
+        self._is_closed = True
+        self._room.release()
+        self._thread.join()
+
+    def _work(self, source: Iterable[Item]) -> None:
+        try:
+            for item in source:
+                self._room.acquire()
+                if self._is_closed:
+                    break
+                self._items.append(item)
+                self._ready.release()
+        except BaseException as error:
+            # It is raised where the item is asked for.
+            self._error = error
+        self._ready.release()
