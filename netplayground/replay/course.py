@@ -47,6 +47,7 @@ class Course:
         "is_resigned",
         "is_running",
         "is_signalled",
+        "knocks_at",
         "last_event",
         "last_given",
         "last_given_at",
@@ -85,7 +86,8 @@ class Course:
         self.own = array("Q")  # record << 1 | side of those that have to come
         self.parts: dict[int, Part] = {}
         self.open_parts: set[Part] = set()
-        self.late: list[int] = []  # datagrams whose time has come, for a port that is not known yet
+        self.late: dict[int, list[int]] = {}  # datagrams whose time has come, by the port to be known first
+        self.knocks_at = FOREVER  # when to look again whether it listens
         self.post_end = 0  # behind the last datagram among `events`
         self.remaining = 0  # records that are still to be settled
         self.opens_connections = False
@@ -142,7 +144,7 @@ class Course:
             self.is_awaiting = side == SAYS
             if self.is_awaiting:
                 return not self._exchange.is_done(event)
-            self.is_held = self._exchange.delivery(event, self.process) is None
+            self.is_held = not self._exchange.is_deliverable(event, self.process)
             return True
         part = self.parts.get(number)
         if code <= ESTABLISHED:
@@ -199,7 +201,7 @@ class Course:
         for index in range(self.index + 1, min(self.index + _FARTHEST, self.post_end)):
             entry = self.events[index]
             is_heard = self._tape.code[entry >> 1] >= DATAGRAM and entry & 1 == HEARS
-            if is_heard and self._exchange.delivery(entry >> 1, self.process) is not None:
+            if is_heard and self._exchange.is_deliverable(entry >> 1, self.process):
                 return entry >> 1
         return NONE
 
@@ -233,7 +235,7 @@ def make_courses(
         number, code = tape.record[event], tape.code[event]
         if code >= DATAGRAM:
             if exchange.is_compared:
-                _add_datagram(tape, courses, event)
+                _add_datagram(tape, courses, event, exchange.is_heard(event))
             continue
         client, server = tape.records[number].processes
         course = courses.get(client)
@@ -257,7 +259,7 @@ def make_courses(
     return courses
 
 
-def _add_datagram(tape: Tape, courses: Mapping[int, Course], event: int) -> None:
+def _add_datagram(tape: Tape, courses: Mapping[int, Course], event: int, is_heard: bool) -> None:
     """Put a datagram into the courses of who says it and of who hears it. An error that a live process's
     kernel says about what it hears now is its own matter."""
     flow, side = tape.flow_of(event), tape.code[event] & 1
@@ -266,7 +268,7 @@ def _add_datagram(tape: Tape, courses: Mapping[int, Course], event: int) -> None
         hearers = [course for process, course in courses.items() if process != sender]
     else:
         hearer = courses.get(flow.processes[1 - side])
-        hearers = [] if hearer is None else [hearer]
+        hearers = [] if hearer is None or not is_heard else [hearer]
     for course in hearers:
         course.events.append(event << 1 | HEARS)
         course.post_end = len(course.events)

@@ -40,6 +40,30 @@ class Letter:
     payload: bytes
     quoted: Letter | None = None
 
+    def from_port(self, port: int) -> Letter:
+        """The same from another port."""
+        return self._with(port, self.port, self.quoted)
+
+    def to_port(self, port: int) -> Letter:
+        """The same to another port."""
+        return self._with(self.source_port, port, self.quoted)
+
+    def about(self, quoted: Letter) -> Letter:
+        """The same error about another letter."""
+        return self._with(self.source_port, self.port, quoted)
+
+    def _with(self, source_port: int, port: int, quoted: Letter | None) -> Letter:
+        return Letter(
+            self.protocol,
+            self.sender,
+            self.receiver,
+            self.group,
+            source_port,
+            port,
+            self.payload,
+            quoted,
+        )
+
     @property
     def is_echo_request(self) -> bool:
         """Whether it is an ICMP echo request; its payload begins with type and code."""

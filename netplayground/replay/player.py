@@ -24,6 +24,7 @@ from netplayground.dump.model import CLIENT, SERVER
 from netplayground.replay import judge as judging
 from netplayground.replay.assignment import Assignment
 from netplayground.replay.clock import TapeClock
+from netplayground.replay.content import Content
 from netplayground.replay.course import (
     FOREVER,
     LONGEST_COURTESY_NS,
@@ -31,7 +32,7 @@ from netplayground.replay.course import (
     Course,
     make_courses,
 )
-from netplayground.replay.exchange import Exchange
+from netplayground.replay.exchange import Exchange, Said
 from netplayground.replay.flows import Letter
 from netplayground.replay.judge import Judge
 from netplayground.replay.loose import Loose
@@ -65,7 +66,8 @@ class Player:
         self._is_timed = options.pace is Pace.TIMED
         self._is_flood = options.pace is Pace.FLOOD
         self._assignment = Assignment(tape, masks, options.ephemeral)
-        self._exchange = Exchange(tape, options.udp, options.echo, masks)
+        content = Content(options.echo, masks)
+        self._exchange = Exchange(tape, options.udp, content)
         self._courses = make_courses(
             tape, live, self._assignment.is_taken, self._assignment.optional, self._exchange
         )
@@ -265,11 +267,15 @@ class Player:
         self._begin(now)
         course = self._courses[letter.sender]
         self._is_active(course)
-        if self._post.takes(course, letter, version):
+        said, event = self._post.takes(course, letter, version)
+        if said in (Said.FOUND, Said.REPEATED):
+            for late in course.late.pop(self._tape.ports_of(event)[0], ()):
+                self._deliver(course, late)
+        if said is Said.FOUND:
             self._stall.progress(now)
-            late, course.late = course.late, []
-            for event in late:
-                self._deliver(course, event)
+        elif said is Said.REPEATED:
+            for answer in self._exchange.answers_again(event, course.process):
+                self._hand_over(course, answer)
         self._go_on(course)
 
     def _follow(self, part: Part, moved: Sequence[Part]) -> None:
@@ -319,7 +325,7 @@ class Player:
             if not course.has_started:
                 first = min(first, self._start_time(course))
             elif not course.died:
-                first = min(first, course.wake, self._patience.next_look(course))
+                first = min(first, course.wake, course.knocks_at, self._patience.next_look(course))
                 if course.gone_at is not None:
                     first = min(first, course.idle_since + _LAST_WORDS_NS)
         if not self._has_ended:
@@ -396,7 +402,7 @@ class Player:
 
     def _advance(self, course: Course) -> None:
         """Give the process what it may hear now; `course.wake` is when the next may go."""
-        course.wake = FOREVER
+        course.wake = course.knocks_at = FOREVER
         while course.is_running and not course.died:
             event = course.front()
             if event == NONE or (course.is_awaiting and not self._is_flood):
@@ -408,10 +414,10 @@ class Player:
                 return
             if is_passed:
                 if course.is_held and self._tape.code[event] >= DATAGRAM:
-                    course.late.append(event)
+                    self._keep(course, event)
                 course.pass_front()
             elif not self._play(course, event):
-                course.wake = self._now + _RETRY_NS
+                course.knocks_at = self._now + _RETRY_NS
                 return
 
     def _when(self, course: Course, event: int) -> int:
@@ -482,18 +488,26 @@ class Player:
         return True
 
     def _deliver(self, course: Course, event: int) -> bool:
-        """Give a datagram."""
-        delivery = self._exchange.delivery(event, course.process)
-        if delivery is None:
-            course.late.append(event)
-            return True
-        awaits_listener = self._exchange.awaits_listener(event, course.process)
-        if not self._stage.deliver(course.process, delivery, awaits_listener):
+        """Give a datagram, or keep it for later; False when the process does not listen yet."""
+        if not self._exchange.is_deliverable(event, course.process):
+            self._keep(course, event)
+        elif not self._hand_over(course, event):
             return False
-        self._exchange.tell(event, course.process)
-        self._is_active(course)
-        self._stall.progress(self._now)
+        else:
+            self._exchange.tell(event, course.process)
+            self._is_active(course)
+            self._stall.progress(self._now)
         return True
+
+    def _hand_over(self, course: Course, event: int) -> bool:
+        delivery = self._exchange.delivery(event, course.process)
+        assert delivery is not None, "a datagram to a port that is not known"
+        awaits_listener = self._exchange.awaits_listener(event, course.process)
+        return self._stage.deliver(course.process, delivery, awaits_listener)
+
+    def _keep(self, course: Course, event: int) -> None:
+        """A datagram's time has come before its port is known."""
+        course.late.setdefault(self._exchange.awaited_port(event), []).append(event)
 
     def _give(self, part: Part) -> None:
         """The next event for it to hear goes."""
@@ -561,7 +575,7 @@ class Player:
         return ended_ns is not None and not self._tape.is_torn and (mark is None or ended_ns <= mark)
 
     def _bury_if_silent(self, course: Course) -> None:
-        if not course.open_parts or self._now >= course.idle_since + _LAST_WORDS_NS:
+        if not (course.open_parts or course.has_post) or self._now >= course.idle_since + _LAST_WORDS_NS:
             self._bury(course)
 
     def _bury(self, course: Course) -> None:

@@ -35,19 +35,18 @@ class PostOffice:
                 if process == course.process and self._exchange.is_compared:
                     self._referee.datagrams += len(self._own(flow, side))
 
-    def takes(self, course: Course, letter: Letter, version: int) -> bool:
-        """A live process says a datagram; whether it is one of the tape's."""
+    def takes(self, course: Course, letter: Letter, version: int) -> tuple[Said, int]:
+        """A live process says a datagram; gives what it is on the tape, and which."""
         said, flow, event = self._exchange.take(letter, version)
         if said is Said.FOUND:
             self._referee.datagrams_matched += letter.quoted is None
-            return True
-        if said is Said.REPEATED:
+        elif said is Said.REPEATED:
             self._referee.notes[_REPEATED] += 1
         elif letter.quoted is not None:
             self._referee.notes[_ERRORS] += 1
         elif said is not Said.IGNORED:
             self._differs(course, letter, flow, event)
-        return False
+        return said, event
 
     def _differs(self, course: Course, letter: Letter, flow: Flow | None, event: int) -> None:
         if self._is_beyond_tape(course):
