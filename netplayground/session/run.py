@@ -194,6 +194,8 @@ class Run(ABC):
         steps = steps - 1 if said == before else _SETTLE_QUIET_STEPS
         if self._interceptor.open_count and steps:
             self._loop.call_after(_SETTLE_STEP_S, lambda: self._settle(said, steps))
+        elif self._router.drain():
+            self._loop.again(lambda: self._settle(said, steps))
         else:
             self._loop.stop()
 

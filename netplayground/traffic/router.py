@@ -16,6 +16,7 @@ and dropped.
 from __future__ import annotations
 
 import os
+import select
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Network, ip_address
@@ -31,6 +32,7 @@ from netplayground.traffic.loop import Loop
 _VIRTIO = virtio.HEADER_LENGTH
 _LARGEST_FRAME = _VIRTIO + 65_536
 _PACKETS_A_TURN = 32  # then the other descriptors have their turn
+_DRAIN_TURNS = 1000
 
 # What the fast way looks at: version and header length, fragment word, protocol, addresses, ports, TCP flags.
 _FAST_V4 = struct.Struct(">B5xHxB2x4s4sHH9xB")
@@ -91,8 +93,9 @@ class Router:
         self._flush = listener.flush
         self._trace = trace
         self._buffer = bytearray(_LARGEST_FRAME)
-        for link in links:
-            loop.add(link.fd, EPOLLIN, self._reader_of_process(link))
+        self._readers = {link.fd: self._reader_of_process(link) for link in links}
+        for fd, reader in self._readers.items():
+            loop.add(fd, EPOLLIN, reader)
         self.read_proxy = self._reader_of_proxy()
         loop.add(proxy.fd, EPOLLIN, self.read_proxy)
 
@@ -215,6 +218,24 @@ class Router:
         link = self._by_address.get(packet.destination)
         if link is not None:
             self._interceptor.on_packet_of_proxy(link, key, segment.flags, frame)
+
+    def drain(self) -> bool:
+        """Route what waits in the processes' devices; say whether there was anything.
+
+        A process that is gone may have left thousands of packets there.
+        """
+        devices = select.poll()
+        for fd in self._readers:
+            devices.register(fd, select.POLLIN)
+        has_found = False
+        for _ in range(_DRAIN_TURNS):
+            ready = devices.poll(0)
+            if not ready:
+                break
+            has_found = True
+            for fd, _events in ready:
+                self._readers[fd](EPOLLIN)
+        return has_found
 
     def close(self) -> None:
         """The run is over."""

@@ -118,3 +118,12 @@ def test_the_virtio_header_passes_through_untouched(playground: Playground) -> N
     playground.loop.again(playground.loop.stop)
     playground.loop.run()
     assert playground.devices[3].ours.recv(1000) == header + there
+
+
+def test_what_waits_in_a_device_is_drained(playground: Playground) -> None:
+    packets = [udp.emit_packet(A.packed, 1, B.packed, 2, b"%d" % number) for number in range(8)]
+    for each in packets:
+        playground.devices[0].ours.send(virtio.PLAIN + each)
+    assert playground.router.drain()
+    assert playground.devices[1].heard() == packets
+    assert not playground.router.drain()
