@@ -4,6 +4,9 @@
                                                         queue; a connection for each, or one for each worker
     clients.py download HOST PORT COUNT                 COUNT files at once, in another order each time
     clients.py smtp HOST PORT                           a conversation in which the server speaks first
+    clients.py dialogue HOST PORT [HOW]                 two connections, three requests each, against an echo;
+                                                        HOW: what it does otherwise
+    clients.py shout PORT                               answers in capitals
     clients.py websocket-serve PORT                     one connection: a handshake and an echo
     clients.py websocket HOST PORT
     clients.py tick PORT SECONDS                        says the time of its clock, over and over
@@ -23,6 +26,7 @@ import queue
 import random
 import smtplib
 import socket
+import struct
 import sys
 import threading
 import time
@@ -124,6 +128,48 @@ def smtp(host: str, port: str) -> None:
         print(server.docmd("VRFY", "somebody"), server.docmd("NONSENSE"), server.noop())
 
 
+def dialogue(host: str, port: str, how: str = "") -> None:
+    """The answers are printed. HOW concerns the second request of the second connection."""
+    for number in range({"one-less": 1, "one-more": 3}.get(how, 2)):
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            for turn in range(3):
+                request = b"connection %d, request %d\n" % (number, turn)
+                if (number, turn) == (1, 1):
+                    if how == "abort":
+                        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        break
+                    request = _altered(request, how)
+                    if how == "silent":
+                        time.sleep(60)
+                connection.sendall(request)
+                print(_read_line(connection))
+
+
+def shout(port: str) -> None:
+    """An echo, but in capitals."""
+    with socket.create_server(("", int(port))) as listener:
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                while line := _read_line(connection):
+                    connection.sendall(line.upper())
+
+
+def _altered(request: bytes, how: str) -> bytes:
+    if how == "changed":
+        return request.replace(b"request", b"reqUest")
+    if how == "dropped":
+        return request.replace(b"request", b"reqest")
+    return request.replace(b"request", b"request!") if how == "added" else request
+
+
+def _read_line(connection: socket.socket) -> bytes:
+    line = b""
+    while not line.endswith(b"\n") and (more := connection.recv(1)):
+        line += more
+    return line
+
+
 def websocket_serve(port: str) -> None:
     with socket.create_server(("", int(port))) as listener:
         connection, _ = listener.accept()
@@ -190,6 +236,8 @@ def main(what: str, *words: str) -> None:
         "pool": pool,
         "download": download,
         "smtp": smtp,
+        "dialogue": dialogue,
+        "shout": shout,
         "websocket-serve": websocket_serve,
         "websocket": websocket,
         "tick": tick,
