@@ -51,9 +51,9 @@ TakePacket = Callable[[int, int, int], None]
 Prepared = tuple[Columns, Directions | None]
 
 
-def prepare(batch: Batch) -> Prepared | None:
+def prepare(batch: Batch, least: int = LEAST) -> Prepared | None:
     """Do for a batch what depends on no other, None if it cannot be taken as a whole."""
-    columns = decode(batch) if len(batch.heads) >= LEAST else None
+    columns = decode(batch) if len(batch.heads) >= least else None
     return None if columns is None else (columns, find_directions(columns))
 
 
@@ -73,6 +73,12 @@ class Batches:
         self._room = bytearray()
         self._memories: deque[Memory] = deque(maxlen=_REMEMBERED)
         script.memory = self._recall
+
+    def prepare(self, batch: Batch) -> Prepared | None:
+        """Prepare a batch that nobody has: one of few packets, too, where there are ordinary connections that
+        it may belong to."""
+        least = 1 if self._lives.is_used.any() else LEAST
+        return prepare(batch, least)
 
     def take(self, prepared: Prepared, other: TakePacket) -> int:
         """Take a batch; give how many segments were decoded here."""

@@ -98,6 +98,11 @@ class Importer:
     def feed(self, batch: Batch, prepared: Prepared | None = None) -> None:
         """Take a batch, which may be prepared for the short way."""
         buffer = memoryview(batch.buffer)
+        if self._batches is not None:
+            prepared = prepared or self._batches.prepare(batch)
+            if prepared is None:
+                # The other way knows nothing of the connections that are ordinary.
+                self._batches.finish()
         if self._batches is not None and prepared is not None:
             self.segments += self._batches.take(prepared, lambda *place: self._frame(buffer, *place))
             self.packets += len(batch.heads)
