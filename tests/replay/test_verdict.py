@@ -19,6 +19,9 @@ ONE = Divergence(
     b"\x00SELECT",
     b"\xff",
 )
+VERDICT = Verdict(
+    1, 0, 8, 0, divergence_count=1, divergences=(ONE,), notes={"a note": 2}, warnings=("careful",)
+)
 
 
 def test_shares_are_whole_where_there_was_nothing_to_replay() -> None:
