@@ -205,6 +205,7 @@ class Judge:
             if not (part.is_settled or part.has_diverged or self._assignment.optional[part.record.number]):
                 self._miss(part)
             self._loose.discard(part)
+            part.is_over = True  # whatever may still come of it
             self.settle(part)
         for number, side in course.own_records():
             record = self._tape.records[number]

@@ -112,6 +112,7 @@ class World:
     read: Callable[[int, int], bytes] | None = None
     activity: Callable[[int, int], Activity] = lambda process, now: Activity.IDLE
     delay: Callable[[], int] = lambda: 0
+    on_signal: Callable[[World], None] = lambda world: None
 
     def __post_init__(self) -> None:
         self.now = 1_000 * SECOND
@@ -176,6 +177,7 @@ class World:
 
     def signal(self, process: int) -> None:
         self.signalled.append(process)
+        self.on_signal(self)
         self.later(0, self.actors[process].exit)
 
     def look_at(self, process: int) -> Activity:
