@@ -6,6 +6,7 @@ import json
 
 import pytest
 from journey.datagrams import check_datagrams
+from journey.ordinary import as_nobody
 from journey.runs import Ended, Place, python, record, witnessed
 
 from needs import needs_program, needs_root, needs_tun
@@ -161,3 +162,50 @@ def test_dnsmasq_and_dig(place: Place, family: int) -> None:
     with open_dump(place.dump) as dump:
         [connection] = dump.connections
         assert connection.server.port == 5353 and connection.bytes[1] > 4000
+
+
+def test_an_ordinary_user_records_datagrams_and_ping_too(place: Place) -> None:
+    needs_root()
+    needs_tun()
+    needs_program("ping")
+    server = SERVERS[6]
+    ask = python("post.py", "ask", server, PORT, *SIZES).removeprefix("exec ")
+    ended = record(
+        place,
+        python("post.py", "echo", server, PORT),
+        f"{ask} && ping -q -n -c 2 -i 0.2 {SERVERS[4]} > /dev/null",
+        options=("--until", "p2"),
+        before=as_nobody(place),
+    )
+    assert ended.status == 0, ended
+    assert said(ended) == {"equal": [True] * len(SIZES)}, ended
+    told = check_datagrams(place, {})
+    assert [each.icmp_type for each in told if each.icmp_type in (0, 8)] == [8, 0] * 2
+
+
+@pytest.mark.parametrize("mtu", [1280, 9000, 65_535])
+def test_datagrams_are_whole_whatever_the_mtu(place: Place, mtu: int) -> None:
+    needs_tun()
+    for family in FAMILIES:
+        ended = record(
+            place,
+            python("post.py", "echo", SERVERS[family], PORT),
+            python("post.py", "ask", SERVERS[family], PORT, *SIZES),
+            options=("--until", "p2", "--mtu", str(mtu)),
+        )
+        assert said(ended) == {"equal": [True] * len(SIZES)}, ended
+        check_datagrams(place, {})
+
+
+def test_a_line_for_each_packet(place: Place) -> None:
+    needs_tun()
+    ended = record(
+        place,
+        python("post.py", "echo", SERVERS[4], PORT),
+        python("post.py", "ask", SERVERS[4], PORT, 100, 2000),
+        options=("--until", "p2", "-vv"),
+    )
+    assert said(ended) == {"equal": [True, True]}, ended
+    assert f" -> {SERVERS[4]}:{PORT} UDP 100 bytes" in ended.stderr
+    assert f" -> {SERVERS[4]} UDP fragment at 1480 528 bytes" in ended.stderr
+    check_datagrams(place, {})
