@@ -21,7 +21,7 @@ from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from typing import Protocol
 
 from netplayground.packet import icmp, tcp, virtio
-from netplayground.traffic.connect import Key, is_same_syn
+from netplayground.traffic.connect import Key, follows_syn, is_same_syn
 from netplayground.traffic.doors import IDLE_DOORS, Caller, Doors
 from netplayground.traffic.line import Line, LineListener
 from netplayground.traffic.link import Link
@@ -117,7 +117,7 @@ class Answerer:
             self._on_syn(link, key, frame)
             return
         attempt = self.attempts.get(key)
-        if attempt is not None and flags & tcp.RST:
+        if attempt is not None and flags & tcp.RST and follows_syn(attempt.syn, frame):
             self._end_attempt(attempt)
         self._proxy.write(frame)
 

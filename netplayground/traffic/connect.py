@@ -164,7 +164,8 @@ class Connector:
         attempt = self.attempts.get(key)
         if attempt is not None and attempt.state == RELEASED:
             if flags & tcp.RST:
-                self._give_up(attempt)
+                if follows_syn(attempt.syn, frame):
+                    self._give_up(attempt)
             else:
                 attempt.state = AGREED
                 if attempt.held_ack is not None:
@@ -395,5 +396,15 @@ class Connector:
 
 def is_same_syn(first: bytes, second: memoryview) -> bool:
     """Whether two SYNs of the same ports are one, repeated: it keeps its sequence number."""
-    start = _VIRTIO + (first[_VIRTIO] & 0x0F) * 4 if first[_VIRTIO] >> 4 == 4 else _VIRTIO + 40
-    return first[start + 4 : start + 8] == second[start + 4 : start + 8]
+    return _sequence(first) == _sequence(second)
+
+
+def follows_syn(syn: bytes, segment: memoryview) -> bool:
+    """Whether a segment of the same ports is of the connection that a SYN asks for, and not of one before it:
+    a client that uses its port again at once may still answer that one's last ACK, with RST."""
+    return 0 < (_sequence(segment) - _sequence(syn)) & 0xFFFFFFFF < 1 << 31
+
+
+def _sequence(frame: bytes | memoryview) -> int:
+    start = _VIRTIO + (frame[_VIRTIO] & 0x0F) * 4 if frame[_VIRTIO] >> 4 == 4 else _VIRTIO + 40
+    return int.from_bytes(frame[start + 4 : start + 8], "big")

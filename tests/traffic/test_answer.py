@@ -279,6 +279,19 @@ def test_a_client_that_aborts_before_accept_was_called_has_spoken(
     assert guest.bytes == b"just this"
 
 
+def test_a_reset_of_the_connection_before_ends_nothing(stage: Stage) -> None:
+    """A client that has used its port again answers the last ACK of the connection before."""
+    (guest,) = stage.expect()
+    port = _free_port()
+    stage.say(syn(40_000, port, sequence=9_000))
+    for sequence in (1_000, 9_000, 9_000 + (1 << 31)):
+        stage.say(_segment(tcp.RST, 40_000, port, sequence))
+    assert guest.told == []
+    assert len(stage.answerer.attempts) == 1
+    stage.say(_segment(tcp.RST, 40_000, port, 9_001))
+    assert guest.told == ["failed"]
+
+
 def test_a_client_may_use_its_port_again_at_once_after_an_abort(stage: Stage, client: socket.socket) -> None:
     first, second = stage.expect(2)
     port = _connect(stage, client)
