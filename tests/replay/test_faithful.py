@@ -6,13 +6,13 @@ import random
 from itertools import combinations
 from typing import Any
 
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 from replay.faithful import faithful, shown
 from replay.world import CLIENT, MS, SECOND, SERVER, TapeWriter, World
 
 from netplayground.replay.options import Pace, ReplayOptions
-from netplayground.replay.tape import Outcome, Tape
+from netplayground.replay.tape import NONE, Outcome, Tape
 from netplayground.replay.verdict import Verdict
 
 PORTS = (80, 81, 40000)
@@ -107,3 +107,17 @@ def test_some_jitter_changes_nothing(tape: Tape, options: ReplayOptions, data: A
     scripts: Any = {process: faithful(tape, process, pause=pause) for process in live}
     world = World(tape, scripts, options, delay=lambda: dice.randrange(5 * MS))
     assert_clean(world, world.run())
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@given(tapes(), st.data())
+def test_a_flood_is_clean_where_nobody_aborts(tape: Tape, data: Any) -> None:
+    """Each hears everything at once, and says what it had said."""
+    assume(not any(record.rsts != [NONE, NONE] for record in tape.records))
+    note(shown(tape))
+    live = data.draw(st.sampled_from(subsets(tape)))
+    scripts: Any = {process: faithful(tape, process) for process in live}
+    world = World(tape, scripts, ReplayOptions(pace=Pace.FLOOD))
+    verdict = world.run(most_s=60)
+    assert not verdict.has_diverged, [each.describe() for each in verdict.divergences]
+    assert verdict.connection_share == verdict.byte_share == 1.0
