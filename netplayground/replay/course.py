@@ -19,7 +19,7 @@ from netplayground.replay.part import Part
 from netplayground.replay.tape import DATAGRAM, ERROR, ESTABLISHED, NONE, SYN, Life, Outcome, Tape
 
 LONGEST_COURTESY_NS = 20_000_000
-SHORTEST_COURTESY_NS = 2_000_000
+SHORTEST_COURTESY_NS = 100_000
 SAYS, HEARS = 0, 1  # what stands for the side, where an event is a datagram
 _FARTHEST = 4096  # events that are looked through for a datagram
 FOREVER = 1 << 63
@@ -54,6 +54,7 @@ class Course:
         "late",
         "life",
         "looked_at",
+        "not_waited_for",
         "open_parts",
         "opens_connections",
         "own",
@@ -101,6 +102,7 @@ class Course:
         self.last_given: Part | None = None
         self.last_given_at = 0
         self.courtesy_ns = LONGEST_COURTESY_NS
+        self.not_waited_for = NONE  # what was to be said first, and was waited for in vain
         self.wake = FOREVER
 
     @property

@@ -31,6 +31,7 @@ class Part:
     """One part; `line` is for whoever has the sockets."""
 
     __slots__ = (
+        "_said",
         "_tape",
         "comparison",
         "course",
@@ -61,6 +62,7 @@ class Part:
         self.side = side
         self.record = record
         self.comparison = comparison
+        self._said = record.heads[side]  # no event before it is still to be said
         self.give = record.heads[other(side)]  # the next event for it to hear
         self.into = 0  # how many bytes of that it has heard already, on another record
         self.given = 0  # bytes
@@ -122,9 +124,10 @@ class Part:
 
     def next_said(self) -> int:
         """The next event in which it is to say bytes; NONE when there is none."""
-        tape, event, position = self._tape, self.record.heads[self.side], self.comparison.position
+        tape, event, position = self._tape, self._said, self.comparison.position
         while event != NONE and (tape.code[event] & ~1 != CHUNK or tape.upto[event] <= position):
             event = tape.succ[event]
+        self._said = event
         return event
 
     def step(self) -> None:
@@ -143,6 +146,7 @@ class Part:
         """Play another record, on which it has heard `given` bytes."""
         tape = self._tape
         self.record, self.comparison, self.given = record, comparison, given
+        self._said = record.heads[self.side]
         event = record.heads[other(self.side)]
         while event != NONE and tape.code[event] & ~1 == CHUNK and tape.upto[event] <= given:
             event = tape.succ[event]

@@ -9,8 +9,7 @@ live ends is two parts. An event goes to a process when
 
 1. on its own connection the process has said all that it had said before (`Part.may_hear`);
 2. it is at the front of the process's course, or released (`Course.front`);
-3. its time has come (`TapeClock`), and the process has had its turn on what it was given before
-   (`_turn_ends`).
+3. its time has come (`TapeClock`), and no other connection's turn is before it (`Turns`).
 
 What comes otherwise goes to the referee. How a run ends is said in waiting.py.
 """
@@ -27,8 +26,6 @@ from netplayground.replay.clock import TapeClock
 from netplayground.replay.content import Content
 from netplayground.replay.course import (
     FOREVER,
-    LONGEST_COURTESY_NS,
-    SHORTEST_COURTESY_NS,
     Course,
     make_courses,
 )
@@ -43,11 +40,10 @@ from netplayground.replay.post import PostOffice
 from netplayground.replay.referee import Referee
 from netplayground.replay.stage import ANSWERS, Answer, Stage
 from netplayground.replay.tape import CHUNK, DATAGRAM, FIN, NOBODY, NONE, RST, SYN, Outcome, Record, Tape
+from netplayground.replay.turns import Turns
 from netplayground.replay.verdict import Verdict
 from netplayground.replay.waiting import Overtime, Patience, Stall
 
-_SHORT_GAP_NS = 2_000_000
-_SOON_NS = 5_000_000  # an answer that came so soon in the recording is worth a moment's waiting
 _RETRY_NS = 10_000_000
 _LAST_WORDS_NS = 250_000_000  # what its kernel has for a process that is gone
 _TAIL_NS = 20_000_000  # at most so long before the recording's end, what comes may have come after it
@@ -73,6 +69,7 @@ class Player:
         )
         self._referee = Referee(tape, live, self._assignment.optional)
         self._clock = TapeClock(options.speed)
+        self._turns = Turns(tape, self._clock, self._is_timed)
         self._patience = Patience(options, stage.look_at, self._referee)
         self._stall = Stall(tape, self._courses, options, stage.look_at, self._referee)
         self._overtime = Overtime(
@@ -416,7 +413,12 @@ class Player:
                 if course.is_held and self._tape.code[event] >= DATAGRAM:
                     self._keep(course, event)
                 course.pass_front()
-            elif not self._play(course, event):
+                continue
+            event, at = (event, 0) if self._is_flood else self._turns.choose(course, event, self._now)
+            if at > self._now:
+                course.wake = at
+                return
+            if not self._play(course, event):
                 course.knocks_at = self._now + _RETRY_NS
                 return
 
@@ -426,46 +428,17 @@ class Player:
         part = None if is_datagram else course.parts.get(self._tape.record[event])
         if self._is_flood and (part is None or not part.is_full or course.is_awaiting):
             return 0
-        if course.is_held:
-            turn = 0
-        elif part is not None and part.is_full:
+        if part is not None and part.is_full and not course.is_held:
             return FOREVER
-        else:
-            turn = self._turn_ends(course, event, part)
         if not self._is_timed:
-            return turn
-        at = self._clock.when(self._tape.time[event])
-        return FOREVER if at is None else max(at, turn)
-
-    def _turn_ends(self, course: Course, event: int, part: Part | None) -> int:
-        """When a process has had its turn on the connection on which it was given something last.
-
-        Between two connections gaps of up to 2 ms stay. And where it answered soon in the recording, it has a
-        moment for that now: else workers that share a queue race for what is next in it.
-        """
-        last = course.last_given
-        if last is None or last is part:
             return 0
-        time = self._tape.time
-        since = time[course.last_event]
-        turn = course.last_given_at + min(_SHORT_GAP_NS, time[event] - since)
-        answer = NONE if last.is_waived else last.next_said()
-        # What it says only after it has heard more is no answer to what it heard.
-        if answer == NONE or answer > last.give or time[answer] - since > _SOON_NS:
-            return turn
-        longest = course.last_given_at + course.courtesy_ns
-        if longest > self._now:
-            return max(turn, longest)
-        course.courtesy_ns = max(SHORTEST_COURTESY_NS, course.courtesy_ns // 2)
-        course.last_given = None
-        return turn
+        at = self._clock.when(self._tape.time[event])
+        return FOREVER if at is None else at
 
     def _answers(self, part: Part) -> None:
         """The process said something that the tape has."""
         self._stall.progress(self._now)
-        course = part.course
-        if course.last_given is part:
-            course.courtesy_ns = min(LONGEST_COURTESY_NS, course.courtesy_ns * 2)
+        self._turns.reacts(part.course, part)
 
     def _play(self, course: Course, event: int) -> bool:
         """Give the event at the front; False when the process is not there to hear it yet."""
