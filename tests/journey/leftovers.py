@@ -37,7 +37,7 @@ def adopt_orphans() -> None:
 
 def look(temporary: Path) -> Surroundings:
     return Surroundings(
-        processes=frozenset(_descendants(os.getpid())),
+        processes=frozenset(descendants(os.getpid())),
         mounts=frozenset(line.split(" ", 1)[1] for line in _lines("/proc/self/mountinfo")),
         devices=_names("/sys/class/net"),
         named_namespaces=_names("/run/netns"),
@@ -65,7 +65,7 @@ def _difference(before: Surroundings, now: Surroundings) -> list[str]:
     return left + [f"temporary file {name}" for name in sorted(now.temporary - before.temporary)]
 
 
-def _descendants(root: int) -> set[int]:
+def descendants(root: int) -> set[int]:
     """All descendants that still run; a zombie that was orphaned to us is reaped instead."""
     children: dict[int, list[tuple[int, str]]] = {}
     for entry in os.listdir("/proc"):

@@ -1,4 +1,4 @@
-"""What cannot be canned: who answers with the asker's nonce. Each ends soon, with status 3, at the true place."""
+"""What cannot be canned: who answers with the asker's nonce. It ends soon, status 3, at the true place."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_tls(place: Place) -> None:
     needs_tun()
     needs_program("openssl", "curl")
     key, certificate = place.path / "key.pem", place.path / "certificate.pem"
-    words = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=server".split()
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=server"]
     made = subprocess.run([*words, "-keyout", str(key), "-out", str(certificate)], capture_output=True)
     assert made.returncode == 0, made.stderr
     server = f"exec openssl s_server -quiet -www -accept {PORT} -key {key} -cert {certificate}"
