@@ -1,0 +1,129 @@
+"""Captures that were mutated where it hurts: lengths of blocks, options, headers; fragment offsets; numbers.
+
+    python -m capture.mutated COUNT [SEED]
+
+tries so many and says how they came out; each is a dump that is whole, or one clear error.
+"""
+
+from __future__ import annotations
+
+import gzip
+import random
+import resource
+import struct
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from capture.frames import ETHERNET, Frame, Talk, ethernet, pcap, pcapng, write
+from capture.test_importing import fragments, fragments6
+
+from netplayground.capture.importing import ImportOptions, import_captures
+from netplayground.capture.reassembly import Full, Limits
+from netplayground.capture.stream import Overlap
+from netplayground.dump.check import check_dump
+from netplayground.errors import CaptureError
+from netplayground.packet import icmp, udp
+
+MEMORY_MOST = 300 << 20
+_LENGTHS = (0, 1, 4, 7, 8, 11, 12, 20, 24, 40, 60, 255, 1500, 65535, 1 << 18, 1 << 24, (1 << 31) - 1, 1 << 31)
+
+
+def seeds() -> list[list[Frame]]:
+    """Captures to begin with: conversations of both families, fragments, datagrams, errors."""
+    ends = bytes([10, 1, 2, 3]), bytes([10, 1, 2, 4])
+    four = Talk().open().say(0, b"question" * 60, 100).say(1, b"answer" * 99, 200).close()
+    six = Talk(port=7, client="fd00::3", server="fd00::4").open().say(0, b"six" * 400).abort(1)
+    cut = [Frame(piece) for frame in four.frames for piece in fragments(frame.packet, 64, 5)]
+    cut6 = [Frame(piece) for frame in six.frames for piece in fragments6(frame.packet, 64, 5)]
+    datagram = udp.emit_packet(*(ends[0], 5), *(ends[1], 6), b"datagram " * 200)
+    others = [Frame(datagram), *(Frame(piece) for piece in fragments(datagram, 512, 9))]
+    others += [Frame(four.frames[0].packet), Frame(icmp.emit_unreachable(four.frames[0].packet))]
+    mixed = [frame for pair in zip(four.frames, six.frames, strict=False) for frame in pair]
+    return [four.frames * 3, six.frames, cut, cut6, others, mixed * 2]
+
+
+def mutate(chance: random.Random, frames: list[Frame]) -> bytes:
+    """Give the file of a capture, mutated."""
+    frames = list(frames)
+    for _ in range(chance.randrange(4)):
+        at = chance.randrange(len(frames))
+        frames[at] = Frame(_mutate_packet(chance, bytearray(frames[at].packet)), frames[at].time_ns)
+    if chance.random() < 0.3:
+        chance.shuffle(frames)
+    link = ethernet(chance.choice([0x0800, 0x86DD]), *chance.choice([(), (0x8100,), (0x88A8, 0x8100)]))
+    kind = chance.choice([(101, b""), (ETHERNET, link), (113, bytes(14) + b"\x08\0"), (0, b"\2\0\0\0")])
+    form = chance.choice([pcap, pcapng])
+    data = bytearray(form(frames, chance.choice("<>"), link_type=kind[0], link=kind[1]))
+    for _ in range(chance.randrange(3)):
+        _mutate_file(chance, data)
+    if chance.random() < 0.2:
+        del data[chance.randrange(len(data)) :]
+    return gzip.compress(data, 1) if chance.random() < 0.05 else bytes(data)
+
+
+def _mutate_packet(chance: random.Random, packet: bytearray) -> bytes:
+    """Change a length, an offset or a number of its headers; or cut it."""
+    fate = chance.randrange(8)
+    if fate == 0:
+        return bytes(packet[: chance.randrange(len(packet))])
+    places = {1: 0, 2: 2, 3: 6, 4: 9, 5: 32 if packet[0] >> 4 == 4 else 52, 6: chance.randrange(len(packet))}
+    at = min(places.get(fate, 24), len(packet) - 2)
+    if fate in (2, 3, 7):
+        struct.pack_into(">H", packet, at, chance.choice(_LENGTHS) & 0xFFFF)
+    else:
+        packet[at] = chance.choice((0, 0x40, 0x45, 0x4F, 0x60, 0x50, 0xF0, 0xFF, chance.randrange(256)))
+    return bytes(packet)
+
+
+def _mutate_file(chance: random.Random, data: bytearray) -> None:
+    """Put a length where one may stand, or change an octet."""
+    if chance.random() < 0.5:
+        at = chance.randrange(0, max(1, len(data) - 4))
+        struct.pack_into(chance.choice("<>") + "I", data, at & ~3, chance.choice(_LENGTHS))
+    else:
+        data[chance.randrange(len(data))] = chance.randrange(256)
+
+
+def attempt(folder: Path, data: bytes, chance: random.Random) -> str:
+    """Import a file; say how that came out."""
+    path = write(folder / "capture", data)
+    limits = Limits(connection=4096, all=8192, connections=8, when_full=chance.choice(list(Full)))
+    overlap = chance.choice(list(Overlap))
+    options = ImportOptions(
+        (path,), folder / "dump", overlap=overlap, limits=limits, vectors=chance.random() < 0.7
+    )
+    try:
+        import_captures(options)
+    except CaptureError as error:
+        assert str(error).startswith("cannot "), error
+        return "an error"
+    check_dump(folder / "dump")
+    return "a dump"
+
+
+def attempts(count: int, seed: int) -> Counter[str]:
+    """Try many; an exception says which one it was."""
+    outcomes: Counter[str] = Counter()
+    captures = seeds()
+    with tempfile.TemporaryDirectory(prefix="plg-mutated-") as folder:
+        for number in range(seed, seed + count):
+            chance = random.Random(number)
+            data = mutate(chance, chance.choice(captures))
+            try:
+                outcomes[attempt(Path(folder), data, chance)] += 1
+            except Exception as error:
+                raise AssertionError(f"mutated capture {number}") from error
+    return outcomes
+
+
+def main(words: list[str]) -> int:
+    outcomes = attempts(int(words[0]), int(words[1]) if len(words) > 1 else 0)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    print(", ".join(f"{number:,} times {what}" for what, number in outcomes.items()), f"{memory:,} bytes")
+    return 0 if memory <= MEMORY_MOST else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

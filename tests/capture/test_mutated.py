@@ -1,0 +1,13 @@
+"""A short seed of the fuzz run: mutated captures are dumps that are whole, or one clear error each."""
+
+from __future__ import annotations
+
+import pytest
+from capture.mutated import attempts
+
+
+@pytest.mark.parametrize("seed", range(0, 600, 100))
+def test_mutated_captures_are_dumps_or_one_clear_error(seed: int) -> None:
+    outcomes = attempts(100, seed)
+    assert outcomes["a dump"] > 20
+    assert outcomes["an error"] > 5
