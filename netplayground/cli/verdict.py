@@ -21,7 +21,7 @@ def verdict_lines(summary: ReplaySummary) -> Iterator[str]:
     if verdict.divergence_count > _MOST_SHOWN:
         yield f"… and {counted(verdict.divergence_count - _MOST_SHOWN, 'divergence')} more"
     for note, number in verdict.notes.items():
-        yield f"note: {number:,} {note}"
+        yield f"note: {note}: {number:,}"
     yield from (f"warning: {printable(warning)}" for warning in verdict.warnings)
     yield from _left_out_lines(verdict)
     if verdict.missing:

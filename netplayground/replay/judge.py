@@ -16,12 +16,13 @@ from netplayground.replay.course import Course
 from netplayground.replay.loose import Loose
 from netplayground.replay.part import Part
 from netplayground.replay.referee import Referee
-from netplayground.replay.tape import NONE, Outcome, Record, Tape
+from netplayground.replay.tape import NONE, Outcome, Record, Tape, other
 
 BEYOND = "connections that went on after the recording's end"
 LATE = "connections opened after the recording's end"
 MORE_REFUSED = "connects more than recorded, where every one came to nothing"
 UNUSED = "connections without a byte"
+_UNTIL_ABORT = "connections on which more was said before the peer's abort"
 _EARLIER = "connections aborted a little earlier than recorded"
 _ABORTED = "connections aborted after everything was said and heard"
 _CLOSED = "connections closed otherwise after everything was said and heard"
@@ -55,9 +56,19 @@ class Judge:
             part.open_with(data)
         elif mismatch.is_extra and part.record.is_open and self._is_beyond_tape(part.course):
             self._go_beyond(part)
+        elif mismatch.is_extra and part.record.rsts[other(part.side)] != NONE:
+            self._say_until_abort(part, mismatch, data)
         else:
             self._differs(part, mismatch, now)
         return moved or []
+
+    def _say_until_abort(self, part: Part, mismatch: Mismatch, data: memoryview) -> None:
+        """In the recording its peer aborted after so many bytes: how many it is was a matter of buffers."""
+        fits = mismatch.position - part.comparison.position
+        if fits and part.comparison.feed(data[:fits]) is None:
+            part.open_with(data[:fits])
+        self._referee.notes[_UNTIL_ABORT] += not part.said_too_much
+        part.said_too_much = True
 
     def closes(self, part: Part, now: int) -> list[Part]:
         """The process has said its last byte, or aborted; gives other parts that had to move."""

@@ -53,6 +53,7 @@ class Part:
         "record",
         "rst_given",
         "rst_seen",
+        "said_too_much",
         "side",
     )
 
@@ -67,6 +68,7 @@ class Part:
         self.into = 0  # how many bytes of that it has heard already, on another record
         self.given = 0  # bytes
         self.fin_given = self.rst_given = self.fin_seen = self.rst_seen = False
+        self.said_too_much = False  # before its peer's abort
         self.is_connected = self.is_full = self.is_settled = self.is_over = self.has_diverged = False
         self.is_spare = False
         self.opening = b""  # the first bytes that it said

@@ -120,7 +120,7 @@ def test_what_a_dump_holds_has_no_power_over_a_terminal() -> None:
 def test_notes_warnings_and_what_is_missing_come_before_the_share() -> None:
     found = verdict(notes={"connections without a byte": 1_200}, warnings=("w",), missing="its last second")
     assert lines(found)[:-1] == [
-        "note: 1,200 connections without a byte",
+        "note: connections without a byte: 1,200",
         "warning: w",
         "the dump is torn, it lacks its last second",
     ]

@@ -338,3 +338,29 @@ def test_speed_divides_the_time_and_max_does_not_wait() -> None:
         assert not world.run().has_diverged
         last = [at for at, _, what in world.given if what == b"x"][-1]
         assert abs(last - seconds * SECOND) < 30 * MS, options
+
+
+def test_how_much_was_said_before_the_peers_abort_is_a_matter_of_buffers() -> None:
+    writer = TapeWriter("client", "server")
+    number = writer.connect(0, 1)
+    writer.after(1).say(number, CLIENT, b"all").after(1).say(number, SERVER, b"0123456789")
+    writer.after(1).rst(number, CLIENT)
+
+    def says(data: bytes) -> Any:
+        def script(actor: Actor) -> Script:
+            yield actor.accept()
+            line = actor.accepted.pop()
+            yield actor.hear(line, 3)
+            actor.say(line, data)
+            yield actor.hear_fin(line)
+            yield lambda: False
+
+        return script
+
+    tape = writer.end(1)
+    assert not World(tape, {1: says(b"0123456789")}).run().has_diverged
+    more = World(tape, {1: says(b"0123456789abc")}).run()
+    assert not more.has_diverged
+    assert more.notes == {"connections on which more was said before the peer's abort": 1}
+    assert more.byte_share == 1
+    assert World(tape, {1: says(b"012345678!abc")}).run().has_diverged
