@@ -26,7 +26,9 @@ End = TypeVar("End")
 
 DYNAMIC = 0
 _DEEPEST = 64  # swaps in a row
-_MOST_TRIES = 4096  # per search: a client that says something altogether new must not stop the world
+# Records that are looked at in one search. A client that says something new on each connection must not stop
+# the world: where searches are in vain they become shorter.
+_MOST_TRIES, _FEWEST_TRIES = 4096, 64
 
 
 class _Queue:
@@ -52,6 +54,7 @@ class Matching(Generic[End]):
         self._queues: dict[Key, _Queue] = {}  # by key, and by the true port where that is dynamic
         self._movable: dict[Key, dict[int, None]] = {}  # untaken, or its end can move; in recorded order
         self._spent: set[int] = set()
+        self._tries: dict[Key, int] = {}
         self.taken: dict[int, End] = {}
 
     def add(self, number: int) -> None:
@@ -114,8 +117,12 @@ class Matching(Generic[End]):
         """Find another record for the end that has `number`: the moves that lead there, in order; None where
         there is none. `fits` says whether an end can be a record, and what it is then. `among_taken`: only
         records that some end has."""
-        movable = self._movable[self._key_of(number)]
-        return _Search(self._records, self.taken, movable, fits, among_taken).path(end, number, 0)
+        key = self._key_of(number)
+        tries = self._tries.get(key, _MOST_TRIES)
+        search = _Search(self._records, self.taken, self._movable[key], fits, among_taken, tries)
+        moves = search.path(end, number, 0)
+        self._tries[key] = max(_FEWEST_TRIES, tries // 2) if moves is None else min(_MOST_TRIES, 2 * tries)
+        return moves
 
     def apply(self, moves: Sequence[tuple[End, int, Moved]], freed: int) -> None:
         """The ends have moved; `freed` is the record from which the search began."""
@@ -156,6 +163,7 @@ class _Search(Generic[End, Moved]):
         numbers: Iterable[int],
         fits: Callable[[End, Record], Moved | None],
         among_taken: bool,
+        tries: int,
     ) -> None:
         self._records = records
         self._taken = taken
@@ -163,7 +171,7 @@ class _Search(Generic[End, Moved]):
         self._fits = fits
         self._among_taken = among_taken
         self._seen: set[int] = set()
-        self._tries = _MOST_TRIES
+        self._tries = tries
 
     def path(self, end: End, freed: int, depth: int) -> list[tuple[End, int, Moved]] | None:
         """The moves by which `end` gets another record; once somebody has moved, `freed` is one."""
