@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench_parts.capture import measure_capture
 from bench_parts.datagrams import measure_datagrams
 from bench_parts.replay import measure_replay
 from bench_parts.stage import Failed
@@ -182,8 +183,14 @@ def measure_replays(place: Path, extent: Extent) -> Figures:
     return measure_replay(place, extent.replay_mib)
 
 
+def measure_captures(place: Path, extent: Extent) -> Figures:
+    """Live capture, against tcpdump's."""
+    return measure_capture(place, extent.bulk_s)
+
+
 OF_PLG: dict[str, Callable[[Path, Extent], Figures]] = {
     "idle": measure_idle,
     "start": measure_start,
     "replay": measure_replays,
+    "capture": measure_captures,
 }

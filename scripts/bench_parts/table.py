@@ -38,6 +38,11 @@ FIGURES = {
     "bulk_replay_mib": "  replayed, most resident memory [MiB]",
     "small_recorded_s": "ping-pong, 64 bytes, recorded [s]",
     "small_canned_client_s": "  replayed, client canned, --speed max [s]",
+    "capture_plg_packets_s": "live capture, 1 Gbit/s in packets of 1,500 bytes [1/s]",
+    "capture_plg_lost": "  packets lost",
+    "capture_tcpdump_lost": "  packets lost by tcpdump -w",
+    "capture_plg_kept_gbit_s": "live capture, unpaced, kept [Gbit/s]",
+    "capture_tcpdump_kept_gbit_s": "  kept by tcpdump -w [Gbit/s]",
 }
 
 
@@ -80,6 +85,7 @@ PROMISES = (
     Promise("100 processes up [s]", "up100_s", None, at_most=2),
     Promise("bulk, slowest replay, of the recording", "bulk_ratio", None, at_most=1.0),
     Promise("MiB of resident memory of a replay of bulk", "bulk_replay_mib", None, at_most=100),
+    Promise("live capture at 1 Gbit/s, packets lost", "capture_plg_lost", None, at_most=0),
     Promise("plg --record -f x true [s]", "true_s", None, at_most=0.4),
 )
 
