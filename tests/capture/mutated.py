@@ -54,7 +54,7 @@ def mutate(chance: random.Random, frames: list[Frame]) -> bytes:
         chance.shuffle(frames)
     link = ethernet(chance.choice([0x0800, 0x86DD]), *chance.choice([(), (0x8100,), (0x88A8, 0x8100)]))
     kind = chance.choice([(101, b""), (ETHERNET, link), (113, bytes(14) + b"\x08\0"), (0, b"\2\0\0\0")])
-    form = chance.choice([pcap, pcapng])
+    form = pcap if chance.random() < 0.5 else pcapng
     data = bytearray(form(frames, chance.choice("<>"), link_type=kind[0], link=kind[1]))
     for _ in range(chance.randrange(3)):
         _mutate_file(chance, data)
