@@ -65,6 +65,8 @@ def mutate(chance: random.Random, frames: list[Frame]) -> bytes:
 
 def _mutate_packet(chance: random.Random, packet: bytearray) -> bytes:
     """Change a length, an offset or a number of its headers; or cut it."""
+    if len(packet) < 2:
+        return bytes(packet)
     fate = chance.randrange(8)
     if fate == 0:
         return bytes(packet[: chance.randrange(len(packet))])
