@@ -4,7 +4,8 @@
     post.py ask HOST PORT SIZE...             one of each size to and fro, over a connected socket
     post.py burst HOST PORT COUNT SIZE        that many at once, each of its own bytes, then the count heard
     post.py take HOST PORT COUNT SIZE         takes them: how many came whole
-    post.py refused HOST PORT                 the error that a connected socket meets
+    post.py extend HOST PORT SIZE...          as `ask`, behind hop-by-hop and destination options of IPv6
+    post.py refused HOST PORT SIZE            the error that a connected socket meets
     post.py tell PORT TARGET...               once to each group or broadcast address, until all have answered
     post.py listen PORT NAME GROUP...         a member of these groups: answers each with its name
 
@@ -24,6 +25,8 @@ import time
 PATIENCE_S = 10.0
 MOST = 65_536
 THERE = b"there?"
+IPV6_HOPOPTS, IPV6_DSTOPTS = 54, 59  # linux/in6.h; to set them needs CAP_NET_RAW
+PADDING = b"\0\0\1\4" + bytes(4)  # an options header that says nothing
 
 
 def open_socket(host: str) -> socket.socket:
@@ -55,8 +58,20 @@ def ask(host: str, port: str, *sizes: str) -> None:
     with open_socket(host) as own:
         own.connect((host, int(port)))
         _wait_for_server(own)
-        heard = [_round_trip(own, content(number, int(size))) for number, size in enumerate(sizes)]
-    say(equal=heard)
+        _ask(own, sizes)
+
+
+def extend(host: str, port: str, *sizes: str) -> None:
+    with open_socket(host) as own:
+        own.connect((host, int(port)))
+        _wait_for_server(own)
+        for option in (IPV6_HOPOPTS, IPV6_DSTOPTS):
+            own.setsockopt(socket.IPPROTO_IPV6, option, PADDING)
+        _ask(own, sizes)
+
+
+def _ask(own: socket.socket, sizes: tuple[str, ...]) -> None:
+    say(equal=[_round_trip(own, content(number, int(size))) for number, size in enumerate(sizes)])
 
 
 def _round_trip(own: socket.socket, data: bytes) -> bool:
@@ -113,12 +128,12 @@ def take(host: str, port: str, count: str, size: str) -> None:
         own.sendto(json.dumps(len(heard & wanted)).encode(), peer)
 
 
-def refused(host: str, port: str) -> None:
+def refused(host: str, port: str, size: str) -> None:
     with open_socket(host) as own:
         # Without these a kernel keeps to itself that a host is not there (udp(7), ipv6(7)).
         own.setsockopt(*((socket.IPPROTO_IPV6, 25) if ":" in host else (socket.IPPROTO_IP, 11)), 1)
         own.connect((host, int(port)))
-        own.send(b"anybody?")
+        own.send(bytes(int(size)))
         try:
             own.recv(MOST)
         except OSError as error:
@@ -168,5 +183,5 @@ def listen(port: str, name: str, *groups: str) -> None:
 
 
 if __name__ == "__main__":
-    parts = {part.__name__: part for part in (echo, ask, burst, take, refused, tell, listen)}
+    parts = {part.__name__: part for part in (echo, ask, extend, burst, take, refused, tell, listen)}
     parts[sys.argv[1]](*sys.argv[2:])

@@ -58,26 +58,41 @@ def test_thirty_of_the_largest_at_once_all_arrive(place: Place, family: int) -> 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_where_nobody_listens_a_connected_socket_is_refused(place: Place, family: int) -> None:
+@pytest.mark.parametrize("size", [8, 3000])
+def test_where_nobody_listens_a_connected_socket_is_refused(place: Place, family: int, size: int) -> None:
     needs_tun()
-    ended = record(
-        place, "sleep 60", python("post.py", "refused", SERVERS[family], PORT), options=("--until", "p2")
-    )
+    call = python("post.py", "refused", SERVERS[family], PORT, size)
+    ended = record(place, "sleep 60", call, options=("--until", "p2"))
     assert said(ended) == {"error": "ECONNREFUSED"}, ended
     question, answer = check_datagrams(place, {})
-    assert question.payload == b"anybody?"
+    assert question.payload == bytes(size)
     assert (answer.source, answer.icmp_type) == (SERVERS[family], 3 if family == 4 else 1)
 
 
 @pytest.mark.parametrize("address", ["10.0.0.99", "fd00:706c:67::99"])
-def test_an_address_that_nobody_has_is_unreachable(place: Place, address: str) -> None:
+@pytest.mark.parametrize("size", [8, 3000])
+def test_an_address_that_nobody_has_is_unreachable(place: Place, address: str, size: int) -> None:
     needs_tun()
-    ended = record(place, python("post.py", "refused", address, PORT))
+    ended = record(place, python("post.py", "refused", address, PORT, size))
     assert said(ended) == {"error": "EHOSTUNREACH"}, ended
     with open_dump(place.dump) as dump:
         question, answer = dump.datagrams()
     assert (question.sender, question.receiver, answer.sender, answer.receiver) == ("p1", None, None, "p1")
+    assert question.length == size
     check_datagrams(place, {})
+
+
+def test_options_of_ipv6_stand_before_whole_datagrams_and_fragments(place: Place) -> None:
+    needs_root()
+    needs_tun()
+    capture = place.path / "wire.pcap"
+    ask = witnessed(capture, SERVERS[4], python("post.py", "extend", SERVERS[6], PORT, *SIZES[:-1], 60_000))
+    ended = record(place, python("post.py", "echo", SERVERS[6], PORT), ask, options=("--until", "p2"))
+    assert said(ended) == {"equal": [True] * len(SIZES)}, ended
+    check_datagrams(place, {CLIENTS[6]: capture})
+    with open_dump(place.dump) as dump:
+        own = [each for each in dump.datagrams() if each.sender == "p2" and each.destination_port == PORT]
+    assert {each.packet_length - each.length for each in own} == {48, 48 + 16}
 
 
 def test_groups_and_broadcasts_reach_all_others(place: Place) -> None:
@@ -103,13 +118,15 @@ def test_ping(place: Place, family: int) -> None:
     needs_tun()
     needs_program("ping")
     capture = place.path / "wire.pcap"
-    call = f"ping -n -c 3 -i 0.1 {SERVERS[family]} && ping -n -c 2 -i 0.1 -s 40000 {SERVERS[family]}"
+    # With a deadline it goes on until so many answers have come: a slow machine's may come late.
+    ping = "ping -n -w 20 -i 0.1"
+    call = f"{ping} -c 3 {SERVERS[family]} && {ping} -c 2 -s 40000 {SERVERS[family]}"
     ended = record(place, "sleep 60", witnessed(capture, SERVERS[4], call), options=("--until", "p2"))
     assert ended.status == 0, ended
-    assert ended.stdout.count(" 0% packet loss") == 2, ended
     told = check_datagrams(place, {CLIENTS[family]: capture})
     kinds = [each.icmp_type for each in told if each.icmp_type not in (-1, 1, 3)]
-    assert kinds == ([8, 0] if family == 4 else [128, 129]) * 5
+    asked, answered = (8, 0) if family == 4 else (128, 129)
+    assert set(kinds) == {asked, answered} and kinds.count(asked) >= kinds.count(answered) >= 5
 
 
 @pytest.mark.parametrize("family", FAMILIES)
