@@ -31,6 +31,7 @@ COMMANDS = {
     "import": "captures of tcpdump or Wireshark become a dump",
     "export": "a recording becomes a capture, files or JSON",
     "capture": "what crosses an interface becomes a dump",
+    "report": "a recording becomes a page to look at",
     "doctor": "can this machine run a playground, and if not, how to mend it",
 }
 MODULES = {"import": "import_"}

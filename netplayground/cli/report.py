@@ -1,0 +1,92 @@
+"""`plg report`: a recording as a page to look at, one file that needs no network."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from netplayground.cli.import_ import Progress, Size
+from netplayground.cli.invocation import debug_option
+from netplayground.cli.words import counted, tell
+from netplayground.errors import PlaygroundError, UsageError
+
+if TYPE_CHECKING:
+    from netplayground.dump.recording import Recording
+
+
+@click.command(
+    "report",
+    context_settings={"show_default": True},
+    help="""Make a page of the recording FILE: one HTML file, which asks no network for anything.
+
+    It holds what was said as far as there is room for it: each direction of each connection from its
+    beginning. What is left out is said on the page.
+
+    \b
+    plg report dump.traffic -o report.html
+    plg report dump.traffic --replay verdict.json -o report.html
+    """,
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="HTML",
+    type=click.Path(path_type=Path),
+    help="The page to write.",
+)
+@click.option(
+    "--replay",
+    "replay_path",
+    metavar="JSON",
+    type=click.Path(path_type=Path),
+    help="What plg --replay --report wrote: its divergences are shown in their places.",
+)
+@click.option("--payload", type=Size(), default="16M", help="How much of what was said the page may hold.")
+@debug_option
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+def command(path: Path, output: Path, replay_path: Path | None, payload: int) -> None:
+    # Imported where it is used, as all that is heavy: see main.
+    from netplayground.dump.recording import open_recording
+    from netplayground.report.content import Room
+    from netplayground.report.page import make_page
+
+    for source in filter(None, (path, replay_path)):
+        if output.exists() and source.exists() and output.samefile(source):
+            raise UsageError(f"cannot write {output}: the page is made of it")
+    with open_recording(path) as recording, Progress() as progress:
+        replay = None if replay_path is None else _read_replay(replay_path, recording)
+        page = make_page(recording, path.name, Room(payload=payload), replay, progress.show)
+    _write_whole(output, page)
+    tell(f"{output}: {counted(output.stat().st_size, 'byte')}")
+
+
+def _read_replay(path: Path, recording: Recording) -> Mapping[str, object]:
+    from netplayground.report.replayed import NotAReportError, parse_replay
+
+    try:
+        return parse_replay(path.read_bytes(), len(recording.connections))
+    except NotAReportError as error:
+        raise NotAReportError(f"cannot read {path} as the report of a replay: {error}") from error
+    except OSError as error:
+        raise PlaygroundError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _write_whole(path: Path, page: str) -> None:
+    """Write the page, which appears whole or not at all; for its owner only, as the recording itself."""
+    try:
+        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(number, "w", encoding="utf-8", newline="\n") as file:
+                file.write(page)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise PlaygroundError(f"cannot write {path}: {error.strerror}") from error
