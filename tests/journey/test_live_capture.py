@@ -334,6 +334,17 @@ def test_killed_it_leaves_what_it_had_said_so_far(place: Place, wire: Wire) -> N
     assert stream.sent == noise(1, 100_000)
 
 
+def test_a_full_disk_ends_it_with_one_line_and_what_is_written_can_be_read(place: Place, wire: Wire) -> None:
+    (prlimit,) = needs_program("prlimit")
+    limited = [prlimit, f"--fsize={MIB}", "--", *plg()]
+    with capturing(place, wire.there, "-i", "wire", "--filter", "tcp", before=limited) as capture:
+        said = say_much(wire, 2, MIB)
+        ended = capture.wait(DEADLINE_S)
+    assert (ended.status, ended.stderr) == (125, f"plg: cannot write {place.dump}: File too large\n")
+    first, *_ = read_streams(place.dump)
+    assert said[0].sent.startswith(first.sent) and len(first.sent) > MIB // 2
+
+
 def test_one_who_may_not_capture_is_told_so_and_nothing_is_touched(place: Place) -> None:
     needs_root()
     words = as_nobody(place)
