@@ -70,7 +70,7 @@ class DatagramWriter:
         return begin
 
     def commit(self) -> None:
-        """Write the batch, and before it what else was still to be written."""
+        """Write the batch, and before it what else was still to be written; what fails fails again."""
         if not self.fill:
             return
         out = self._out
@@ -78,6 +78,6 @@ class DatagramWriter:
         self._ledger.log_datagrams(self._base, self._starts)
         batch = self.view[: self.fill]
         pieces: list[View] = [out.view[: out.fill], batch] if out.fill else [batch]
+        out.gather(pieces)
         self._starts.clear()
         self.fill = 0
-        out.gather(pieces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from ipaddress import ip_address
@@ -20,7 +21,7 @@ from netplayground.dump.model import CLIENT, Datagram, Ending, State
 from netplayground.dump.reader import Dump, open_dump
 from netplayground.dump.source import Source
 from netplayground.dump.writer import DumpWriter
-from netplayground.errors import DamagedDumpError
+from netplayground.errors import DamagedDumpError, DumpError
 from netplayground.packet import MalformedPacket, icmp, ip, udp
 
 DB = {4: ip_address("10.0.0.1"), 6: ip_address("fd00:706c:67::1")}
@@ -203,6 +204,28 @@ def test_nothing_may_be_written_in_the_middle_of_a_batch(tmp_path: Path) -> None
         writer.fact("too early")
         with pytest.raises(AssertionError, match="middle of a batch"):
             batch.commit()
+
+
+def test_a_batch_that_cannot_be_written_is_never_taken_for_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = create(tmp_path / "d")
+    batch = put(writer, datagram(4, b"before"))
+    batch.put(datagram(4, b"lost"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "writev", _no_room)
+        for _ in range(2):
+            with pytest.raises(DumpError, match="No space left"):
+                batch.commit()
+    with pytest.raises(DumpError, match="No space left"):
+        batch.commit()
+    writer.close()
+    with open_dump(tmp_path / "d") as dump:
+        assert said(dump) == [b"before"]
+
+
+def _no_room(_fd: int, _pieces: object) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_batch_has_room_for_the_longest_packet_up_to_its_mark(tmp_path: Path) -> None:
