@@ -27,12 +27,11 @@ from netplayground.traffic.line import Line, LineListener
 from netplayground.traffic.link import Link
 from netplayground.traffic.pipe import END_EVENTS, Workspace
 from netplayground.traffic.sockets import OUT_OF_ROOM, Place, family_of, new_socket, place_of
+from netplayground.traffic.sweep import Sweep
 
 _SYN_ACK_RST = tcp.SYN | tcp.ACK | tcp.RST
 _TCP_CLOSE = 7  # include/net/tcp_states.h
 _ANSWERED = EPOLLOUT | EPOLLERR | EPOLLHUP
-_ATTEMPT_S = 150.0  # tcp_syn_retries and tcp_synack_retries are over after 127 and 63 s (ip-sysctl.rst)
-_SWEEP_S = 10.0
 _VIRTIO = virtio.HEADER_LENGTH
 _TAKEN = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL})
 # What a socket is told of a RST once it was connected; before, it is ECONNREFUSED (tcp_reset()).
@@ -103,10 +102,10 @@ class Answerer:
         self._capacity = 2 * capacity  # lines: one socket each
         self._say = say
         self._doors: Doors[_Attempt] = Doors(self._loop, new_socket, self._let_in, self._give_up)
+        self._sweep = Sweep(self._loop, self.attempts, self._give_up)
         self._lines: set[Line] = set()
         self._client_lines: dict[Key, Line] = {}
         self._connecting: set[socket.socket] = set()
-        self._is_sweep_due = False
         self._has_said_no_room = False
 
     # What the router asks.
@@ -186,7 +185,7 @@ class Answerer:
             client.send(icmp.emit_unreachable(packet))
         else:
             self.attempts[key] = attempt = _Attempt(key, syn, guest, self._tun_index)
-            self._sweep_later()
+            self._sweep.later()
             if guest is not None:
                 self._expect(client, attempt, guest)
 
@@ -240,20 +239,6 @@ class Answerer:
             self._doors.admit(attempt.place)  # it may be a connection, which epoll would tell us of soon
         if attempt.key in self.attempts:
             self._give_up(attempt)
-
-    def _sweep_later(self) -> None:
-        if not self._is_sweep_due and self.attempts:
-            self._is_sweep_due = True
-            self._loop.call_after(_SWEEP_S, self._sweep)
-
-    def _sweep(self) -> None:
-        """Give up what the client's kernel has long stopped asking for."""
-        self._is_sweep_due = False
-        for attempt in list(self.attempts.values()):
-            if time.monotonic() - attempt.began < _ATTEMPT_S:
-                break  # the others began later still
-            self._give_up(attempt)
-        self._sweep_later()
 
     # Live servers.
 

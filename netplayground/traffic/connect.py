@@ -36,6 +36,7 @@ from netplayground.traffic.link import Link
 from netplayground.traffic.loop import Loop
 from netplayground.traffic.pipe import END_EVENTS, Pipe, PipeListener, Workspace
 from netplayground.traffic.sockets import OUT_OF_ROOM, family_of, new_socket, place_of
+from netplayground.traffic.sweep import Sweep
 
 Key = tuple[bytes, bytes, int, int]  # client address, server address (packed), client port, server port
 
@@ -44,8 +45,6 @@ CONNECTING, RELEASED, AGREED = range(3)
 _SYN_ACK_RST = tcp.SYN | tcp.ACK | tcp.RST
 _TCP_CLOSE = 7  # include/net/tcp_states.h
 _ANSWERED = EPOLLOUT | EPOLLERR | EPOLLHUP
-_ATTEMPT_S = 150.0  # tcp_syn_retries and tcp_synack_retries are over after 127 and 63 s (ip-sysctl.rst)
-_SWEEP_S = 10.0
 _RETRY_S = 0.002
 _MOST_RETRIES = 100
 _VIRTIO = virtio.HEADER_LENGTH
@@ -142,7 +141,6 @@ class Connector:
     ) -> None:
         self.attempts: dict[Key, Attempt] = {}
         self.refused_for_room = 0
-        self._is_sweep_due = False
         self._open: dict[Key, Pipe] = {}
         self._workspace = workspace
         self._loop: Loop = workspace.loop
@@ -153,6 +151,7 @@ class Connector:
         self._capacity = capacity
         self._say = say
         self._doors: Doors[Attempt] = Doors(self._loop, new_socket, self._make_pipe, self._give_up)
+        self._sweep = Sweep(self._loop, self.attempts, self._give_up)
 
     # What the router asks: every packet of TCP while there are attempts, and every SYN.
 
@@ -259,23 +258,9 @@ class Connector:
             self._on_no(attempt, errno.ECONNREFUSED)
         elif self._has_room():
             self._connect_onward(attempt)
-            self._sweep_later()
+            self._sweep.later()
         else:
             self._refuse_for_room(attempt)
-
-    def _sweep_later(self) -> None:
-        if not self._is_sweep_due and self.attempts:
-            self._is_sweep_due = True
-            self._loop.call_after(_SWEEP_S, self._sweep)
-
-    def _sweep(self) -> None:
-        """Give up what the client's kernel, and ours, have long stopped asking for: its SYN was amiss."""
-        self._is_sweep_due = False
-        for attempt in list(self.attempts.values()):
-            if time.monotonic() - attempt.began < _ATTEMPT_S:
-                break  # the others began later still
-            self._give_up(attempt)
-        self._sweep_later()
 
     def _has_room(self) -> bool:
         """Whether two more sockets, and perhaps a door, can be had."""
