@@ -69,7 +69,7 @@ class _Check:
         self._source: Source = dump.source
         self._progress = progress
         self._sums = Sums(b"")
-        self._recorded = _recorded_sums(dump)
+        self._recorded = recorded_sums(dump)
         self._ids = array("I")
         self._offsets = array("Q")
         self._ended: dict[int, bytes] = {}
@@ -197,7 +197,7 @@ class _Check:
             raise self._source.damaged("its footer does not agree with its blocks", self._dump.end)
 
 
-def _recorded_sums(dump: Dump) -> array[int]:
+def recorded_sums(dump: Dump) -> array[int]:
     """Give the CRC-32 of every window, as the sum pages have them."""
     sums = array("I")
     for entry in dump.entries:

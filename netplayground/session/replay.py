@@ -16,6 +16,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
 
 from netplayground.dump.model import CLIENT, SERVER
 from netplayground.dump.recording import Recording
+from netplayground.dump.soundness import Soundness
 from netplayground.replay.exchange import Delivery
 from netplayground.replay.flows import Letter
 from netplayground.replay.masks import address_masks, parse_masks
@@ -75,6 +76,8 @@ class Replaying(Run):
     ) -> None:
         super().__init__(plan, narrate, ground, recording.fileno(), before_sleep=_nothing)
         self._recording = recording
+        self._soundness = Soundness(recording)
+        tape.read = self._read
         self._options = options
         self._tape = tape
         self._numbers = {process.name: number for number, process in enumerate(plan.processes)}
@@ -150,6 +153,11 @@ class Replaying(Run):
             for record in self._tape.records
             if record.processes[SERVER] == server and not low <= record.port <= high
         )
+
+    def _read(self, offset: int, length: int) -> bytes:
+        """What was recorded, or DamagedDumpError."""
+        self._soundness.assure(offset, length)
+        return self._recording.read(offset, length)
 
     def _tell(self, kind: str, **fields: object) -> None:
         """A replay is not recorded."""
@@ -276,6 +284,7 @@ class Replaying(Run):
 
     def give(self, part: Part, offset: int, length: int) -> bool:
         """Hand a live process bytes of the dump."""
+        self._soundness.assure(offset, length)
         return line_of(part).give(offset, length)
 
     def fin(self, part: Part) -> None:
