@@ -6,6 +6,7 @@
     clients.py smtp HOST PORT                           a conversation in which the server speaks first
     clients.py dialogue HOST PORT [HOW]                 two connections, three requests each, against an echo;
                                                         HOW: what it does otherwise
+    clients.py slow-dialogue HOST PORT                  a hundred requests in two seconds, on one connection
     clients.py shout PORT                               answers in capitals
     clients.py websocket-serve PORT                     one connection: a handshake and an echo
     clients.py websocket HOST PORT
@@ -145,6 +146,15 @@ def dialogue(host: str, port: str, how: str = "") -> None:
                 print(_read_line(connection))
 
 
+def slow_dialogue(host: str, port: str) -> None:
+    """The same words for two seconds, on one connection; who hears no more is content."""
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        for number in range(100):
+            connection.sendall(b"request %d\n" % number)
+            print(_read_line(connection), flush=True)
+            time.sleep(0.02)
+
+
 def shout(port: str) -> None:
     """An echo, but in capitals."""
     with socket.create_server(("", int(port))) as listener:
@@ -238,6 +248,7 @@ def main(what: str, *words: str) -> None:
         "smtp": smtp,
         "dialogue": dialogue,
         "shout": shout,
+        "slow-dialogue": slow_dialogue,
         "websocket-serve": websocket_serve,
         "websocket": websocket,
         "tick": tick,
