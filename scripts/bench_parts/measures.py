@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench_parts.capture import measure_capture
 from bench_parts.datagrams import measure_datagrams
+from bench_parts.imports import measure_import
 from bench_parts.replay import measure_replay
 from bench_parts.stage import Failed
 from bench_parts.ways import PORT, SERVER_DIRECT, Exchange, peers, plg, plg_environment, running_plg
@@ -188,9 +189,15 @@ def measure_captures(place: Path, extent: Extent) -> Figures:
     return measure_capture(place, extent.bulk_s)
 
 
+def measure_imports(place: Path, extent: Extent) -> Figures:
+    """Imports of captures, against tcpflow and tshark."""
+    return measure_import(place, extent.replay_mib)
+
+
 OF_PLG: dict[str, Callable[[Path, Extent], Figures]] = {
     "idle": measure_idle,
     "start": measure_start,
     "replay": measure_replays,
     "capture": measure_captures,
+    "import": measure_imports,
 }
