@@ -185,6 +185,7 @@ class Live:
         """Say how far it has come; what is known stands in the file then."""
         self._loop.call_after(_TICK_S, self._tick)
         counts = self._note_drops()
+        self._importer.teller.commit_datagrams()
         self._writer.flush()
         connections = self._writer.totals.connections
         self._report(Status(self._importer.packets, counts.drops, connections, self._writer.bytes_written))
