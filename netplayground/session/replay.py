@@ -84,7 +84,7 @@ class Replaying(Run):
         self._running = {self._numbers[process.planned.name]: process for process in self._processes.all}
         self._process_at = _by_address(plan, recording, ground.proxy.has_ipv6)
         self._ports = {
-            number: Ports(self._known_ports(number), process.sandboxed.listening)
+            number: Ports(self._known_ports(number), process.sandboxed.listening, time.monotonic_ns)
             for number, process in self._running.items()
         }
         masks = parse_masks(options.ignore) + address_masks(changed_addresses(recording.processes, plan))
@@ -206,7 +206,7 @@ class Replaying(Run):
 
     def _stands(self, part: Part) -> None:
         """A live server was reached."""
-        self._ports[part.course.process].reached(part.record.port, time.monotonic_ns())
+        self._ports[part.course.process].reached(part.record.port)
 
     def _came(self) -> None:
         """The player was told something."""
@@ -249,10 +249,7 @@ class Replaying(Run):
         seat = part.line if isinstance(part.line, Seat) else self._seat(part)
         record = part.record
         port = self._ports[part.course.process].find(
-            record.port,
-            self._player.assignment.is_dynamic(record.port),
-            seat.failures,
-            time.monotonic_ns(),
+            record.port, self._player.assignment.is_dynamic(record.port), seat.failures
         )
         if port is None:
             self._loop.again(seat.failed)

@@ -19,19 +19,21 @@ class Server:
         self.open: list[int] = []
         self.looks = 0
         self.now = 0
-        self.ports = Ports(frozenset(known), self._listening)
+        self.cost = 0
+        self.ports = Ports(frozenset(known), self._listening, lambda: self.now)
 
     def _listening(self) -> Listening:
         self.looks += 1
+        self.now += self.cost
         return {(ANY, port) for port in self.open}
 
     def find(self, port: int, is_dynamic: bool = False, tries: int = 9) -> int | None:
         self.now += 10 * MS
-        return self.ports.find(port, is_dynamic, tries, self.now)
+        return self.ports.find(port, is_dynamic, tries)
 
     def reached(self, port: int) -> None:
         self.now += 10 * MS
-        self.ports.reached(port, self.now)
+        self.ports.reached(port)
 
 
 @pytest.fixture
@@ -54,8 +56,17 @@ def test_a_server_that_is_not_up_yet_is_tried_on_its_recorded_port(server: Serve
 
 def test_thousands_that_wait_look_once(server: Server) -> None:
     for _ in range(2000):
-        assert server.ports.find(21, False, 9, now=0) == 21
+        assert server.ports.find(21, False, 9) == 21
     assert server.looks == 1
+
+
+def test_looks_take_a_tenth_of_the_time_at_most(server: Server) -> None:
+    server.cost = 16 * MS
+    began = server.now
+    for _ in range(10_000):
+        assert server.ports.find(21, False, 9) == 21
+        server.now += MS // 10
+    assert server.looks * server.cost <= (server.now - began) // 10 + server.cost
 
 
 def test_a_port_that_the_kernel_chose_is_awaited_and_then_the_one_of_now(server: Server) -> None:
