@@ -198,17 +198,25 @@ class Overtime:
         self.has_begun = False
 
     def begins_at(self, now: int) -> int:
-        """When the end begins: at the recording's own, where that is told and time counts; FOREVER while
-        something is left to be played or heard."""
+        """When the end begins: at the recording's own, where that is told and time counts, else soon after
+        the last event; FOREVER while something is left to be played or heard."""
         for course in self._courses.values():
             is_at_end = course.index >= len(course.events) and not course.remaining
             if not course.died and not (is_at_end and course.is_running):
                 return FOREVER
         mark = self._tape.mark_ns
         if mark is None or self._options.pace is not Pace.TIMED:
-            return now
+            return max(now, self._last_words_are_read())
         at = self._clock.when(mark)
         return FOREVER if at is None else max(now, at)
+
+    def _last_words_are_read(self) -> int:
+        """When who is to be ended has had a moment for what it was given last, as in the recording."""
+        mark, quiet = self._tape.mark_ns, self._options.patience_ns
+        if mark is not None and self._tape.time:
+            quiet = min(quiet, max(0, mark - self._tape.time[-1]))
+        there = [course.idle_since for course in self._courses.values() if course.exited_at is None]
+        return max(there, default=0) + quiet
 
     def begin(self, now: int) -> None:
         """Who was ended by plg in the recording is ended now; the others have their time."""

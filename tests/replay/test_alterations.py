@@ -12,7 +12,7 @@ from replay.faithful import Change, faithful, shown
 from replay.test_faithful import paces, subsets, tapes
 from replay.world import CLIENT, SERVER, World
 
-from netplayground.replay.judge import LATE
+from netplayground.replay.judge import LATE, UNUSED
 from netplayground.replay.options import ReplayOptions
 from netplayground.replay.tape import CHUNK, FIN, NONE, RST, SYN, Outcome, Tape
 from netplayground.replay.verdict import DivergenceKind, Verdict
@@ -89,6 +89,8 @@ def is_allowed(tape: Tape, process: int, what: str, event: int) -> bool:
     if what in ("no close", "no abort"):
         # Its process's end closes it, if that comes in time; after a FIN no RST is awaited.
         return tape.lives[process].ended_ns is not None or record.fins[side] not in (NONE, event)
+    if what == "a byte more" and record.rsts[1 - side] != NONE:
+        return tape.code[record.tails[side]] & ~1 != CHUNK or record.tails[side] == event
     if what == "a byte more" and record.is_open:
         return not later and event == max(
             other for other in range(len(tape)) if process in tape.records[tape.record[other]].processes
@@ -111,7 +113,9 @@ def check(
     else:
         assert verdict.connection_share == 1.0
         is_late = LATE in verdict.notes and tape.lives[process].was_ended_by_plg
-        assert is_late or is_allowed(tape, process, what, event), (what, event, process, verdict)
+        # The one more was refused in place of a later one, and that one stood and was not used.
+        is_unused = what == "a connection more" and UNUSED in verdict.notes
+        assert is_late or is_unused or is_allowed(tape, process, what, event), (what, event, process, verdict)
 
 
 def assert_told(tape: Tape, process: int, alteration: Alteration, verdict: Verdict) -> None:

@@ -179,3 +179,17 @@ def test_a_process_that_dies_has_everything_missing_and_the_others_go_on() -> No
     assert [each.kind for each in verdict.divergences] == [DivergenceKind.NO_CONNECTION] * 2
     assert verdict.connections_matched == 2
     assert not verdict.is_over
+
+
+@pytest.mark.parametrize(("quiet_ms", "expected_ms"), [(5, 5), (5000, 200)])
+def test_without_time_who_is_to_be_ended_has_a_moment_for_what_it_heard_last(
+    quiet_ms: int, expected_ms: int
+) -> None:
+    writer = TapeWriter("client", "server")
+    number = writer.connect(0, 1)
+    writer.after(100).say(number, CLIENT, b"remember this").fin(number, CLIENT, SERVER)
+    tape = writer.after(quiet_ms).end(1)
+    world = World(tape, {1: faithful(tape, 1)}, ReplayOptions(pace=Pace.MAX))
+    assert not world.run().has_diverged
+    assert world.signalled == [1]
+    assert expected_ms * MS <= world.now - world.began < (expected_ms + 5) * MS
