@@ -95,7 +95,7 @@ function showReplay() {
   const verdict = replay.divergence_count ? `The replay diverged in ${counted(replay.divergence_count, "place")}` : "The replay was as recorded";
   box.append(
     make("h2", "", verdict),
-    make("p", "", `${share(replay.connections_matched, replay.connections)} of ${counted(replay.connections, "connection")} and ${share(replay.bytes_matched, replay.bytes)} of ${counted(replay.bytes, "byte")} as recorded; ${replay.reordered} reordered, ${replay.rematched} rematched, ${counted(replay.masked_bytes, "byte")} masked${replay.reason ? `. ${visible(replay.reason)}` : ""}`),
+    make("p", "", `${share(replay.connections_matched, replay.connections)} of ${counted(replay.connections, "connection")} and ${share(replay.bytes_matched, replay.bytes)} of ${counted(replay.bytes, "byte")} as recorded; ${replay.reordered} reordered, ${replay.rematched} rematched, ${counted(replay.masked_bytes, "byte")} masked${replay.reason && replay.reason !== "diverged" ? `. ${visible(replay.reason)}` : ""}`),
   );
   const notes = Object.entries(replay.notes).map(([what, count]) => `${what}: ${count}`);
   for (const text of [...replay.warnings, ...notes]) box.append(make("p", "hint", visible(text)));
@@ -106,7 +106,7 @@ function showReplay() {
 }
 
 function divergenceItem(each) {
-  const words = visible(`${each.process}${each.record === null ? "" : `, connection ${each.record}`} ${each.connection}, byte ${each.offset.toLocaleString("en")}: ${each.text}`);
+  const words = visible(`${each.process}, ${each.record === null ? "" : `connection ${each.record} `}${each.connection}, byte ${each.offset.toLocaleString("en")}: ${each.text}`);
   if (each.flow !== undefined) {
     const button = make("button", "link", words);
     button.type = "button";
@@ -154,7 +154,7 @@ function showTab(name) {
     tab.tabIndex = each === name ? 0 : -1;
     byId(each).hidden = byId(`${each}-head`).hidden = each !== name;
   }
-  (name === "flows" ? flowList : sequence).render();
+  (name === "flows" ? flowList : sequence).unhide();
 }
 
 function listen() {
@@ -215,12 +215,18 @@ showHeads();
 listen();
 conversation.close();
 refresh();
-const firstWrong = model.meta.replay && model.meta.replay.divergences.find((each) => each.flow !== undefined);
-if (firstWrong) {
-  flowList.mark(view.flows.indexOf(firstWrong.flow));
-  conversation.openDivergence(firstWrong);
-} else if (view.flows.length) flowList.select(0);
-document.activeElement.blur();
-// The payload is unpacked once the page stands, so that the first search need not.
-setTimeout(() => loweredPayload(model), 300);
+addEventListener("DOMContentLoaded", begin);
 globalThis.plg = { model, state, charts, conversation, decode, visible, refresh, view: () => view };
+
+// All of the document has been read, the payload too.
+function begin() {
+  const wrong = model.meta.replay && model.meta.replay.divergences.find((each) => each.flow !== undefined);
+  if (wrong) {
+    flowList.mark(view.flows.indexOf(wrong.flow));
+    conversation.open(wrong.flow);
+    conversation.list.scrollTo(wrong.line, "center");
+  } else if (view.flows.length) flowList.select(0);
+  if (state.text) refresh();
+  // Unpacked once the page stands, so that the first search need not.
+  setTimeout(() => loweredPayload(model), 200);
+}

@@ -5,6 +5,7 @@ const { uPlot } = libraries;
 const ARROWS_MOST = 300;
 const BIN_PIXELS = 4;
 const LABEL_MOST = 16;
+const POWERS_OF_TWO = Array.from({ length: 50 }, (_, power) => 2 ** power);
 
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -46,7 +47,7 @@ class Charts {
     this.range = null;
     this.timeline = this.makeTimeline(byId("timeline-chart"));
     this.bytes = this.makeBytes(byId("bytes-chart"));
-    addEventListener("resize", () => this.resize());
+    new ResizeObserver(() => this.resize()).observe(byId("bytes-chart"));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
     for (const chart of [this.timeline, this.bytes]) this.listen(chart);
   }
@@ -89,7 +90,7 @@ class Charts {
     const options = chartOptions(this.width(box), 130, {
       scales: { x: { time: false }, y: { range: (u, low, high) => [0, Math.max(1, high * 1.05 || 1)] } },
       series: [{}, series("to-server"), series("to-client")],
-      axes: axes({ size: box.clientWidth < 600 ? 78 : 130, values: (u, splits) => splits.map((value) => (value % 1 ? "" : size(value))) }),
+      axes: axes({ size: box.clientWidth < 600 ? 78 : 130, incrs: POWERS_OF_TWO, values: (u, splits) => splits.map(size) }),
       hooks: { setSelect: [(u) => this.select(u)] },
     });
     return new uPlot(options, [[], [], []], box);
@@ -132,12 +133,13 @@ class Charts {
   apply(chart, data, min, max) {
     chart.batch(() => {
       chart.setData(data, false);
-      chart.setScale("x", { min, max });
+      chart.setScale("x", { min, max }); // also where it is as before: its paths are made anew
     });
-    chart.redraw(true, true);
   }
 
   resize() {
+    const width = this.width(byId("bytes-chart"));
+    if (width === this.bytes.width && this.height() === this.timeline.height) return;
     for (const [chart, box] of [[this.timeline, "timeline-chart"], [this.bytes, "bytes-chart"]]) {
       chart.setSize({ width: this.width(byId(box)), height: chart === this.timeline ? this.height() : 130 });
     }
@@ -146,7 +148,8 @@ class Charts {
 
   setRows(rows) {
     this.rows = rows;
-    this.resize();
+    this.timeline.setSize({ width: this.timeline.width, height: this.height() });
+    this.redraw();
   }
 
   binned(min, max) {
@@ -166,61 +169,68 @@ class Charts {
 
   drawTalk(u, side, from, to) {
     const stroke = new Path2D();
+    const { model } = this;
     const byLane = this.rows === "lanes";
     const arrows = to - from < ARROWS_MOST && byLane;
-    const drawn = new Set();
-    const { model } = this;
+    const drawn = new Int32Array(Math.max(model.pairs, u.bbox.top + u.bbox.height + 1)).fill(-1);
+    const pixel = pixels(u);
+    const ys = this.rowPixels(u);
     const tick = Math.max(1, Math.min(5, (u.bbox.height / this.rowCount) * 0.35));
     for (let at = from; at <= to; at += 1) {
       const event = this.events[at];
       if (sideOf(model, event) !== side || !isTalk(model, event)) continue;
       const flow = model.flow[event];
-      const [client, server] = byLane ? model.flows[flow].lanes : [this.rowOfFlow[flow], this.rowOfFlow[flow]];
-      const x = Math.round(u.valToPos(model.seconds[event], "x", true));
-      const key = (x * 4096 + client) * 4096 + server;
-      if (drawn.has(key)) continue;
-      drawn.add(key);
-      const [start, end] = side ? [server, client] : [client, server];
-      const y0 = u.valToPos(start, "y", true);
-      const y1 = u.valToPos(end, "y", true);
-      stroke.moveTo(x, byLane && start !== end ? y0 : y0 - tick);
-      stroke.lineTo(x, byLane && start !== end ? y1 : y0 + tick);
-      if (arrows && start !== end) arrowHead(stroke, x, y1, y1 > y0 ? -1 : 1);
+      const x = pixel(model.seconds[event]);
+      const key = byLane ? model.pairOf[flow] : Math.round(ys[this.rowOfFlow[flow]]);
+      if (drawn[key] === x) continue;
+      drawn[key] = x;
+      const { lanes } = model.flows[flow];
+      const y0 = ys[byLane ? lanes[side] : this.rowOfFlow[flow]];
+      const y1 = byLane ? ys[lanes[1 - side]] : y0;
+      stroke.moveTo(x, y0 === y1 ? y0 - tick : y0);
+      stroke.lineTo(x, y0 === y1 ? y1 + tick : y1);
+      if (arrows && y0 !== y1) arrowHead(stroke, x, y1, y1 > y0 ? -1 : 1);
     }
     return { stroke, fill: null, clip: null, flags: 0 };
   }
 
   drawEnds(u, from, to) {
     const fill = new Path2D();
-    const drawn = new Set();
     const { model } = this;
+    const byLane = this.rows === "lanes";
+    const drawn = new Int32Array(this.rowCount).fill(-1);
+    const pixel = pixels(u);
+    const ys = this.rowPixels(u);
     for (let at = from; at <= to; at += 1) {
       const event = this.events[at];
       if (isTalk(model, event)) continue;
       const flow = model.flow[event];
-      const row = this.rows === "lanes" ? model.flows[flow].lanes[sideOf(model, event)] : this.rowOfFlow[flow];
-      const x = Math.round(u.valToPos(model.seconds[event], "x", true));
-      const key = x * 65536 + row;
-      if (drawn.has(key)) continue;
-      drawn.add(key);
-      fill.rect(x - 2, u.valToPos(row, "y", true) - 2, 4, 4);
+      const row = byLane ? model.flows[flow].lanes[sideOf(model, event)] : this.rowOfFlow[flow];
+      const x = pixel(model.seconds[event]);
+      if (drawn[row] === x) continue;
+      drawn[row] = x;
+      fill.rect(x - 2, ys[row] - 2, 4, 4);
     }
     return { stroke: fill, fill, clip: null, flags: 0 };
+  }
+
+  rowPixels(u) {
+    return Float64Array.from({ length: this.rowCount }, (_, row) => u.valToPos(row, "y", true));
   }
 
   // A line for each process, or for each connection while it was open.
   drawRows(u) {
     const stroke = new Path2D();
-    const drawn = new Set();
+    const { left: least, width } = u.bbox;
+    const pixel = pixels(u);
+    const ys = this.rowPixels(u);
     for (let row = 0; row < this.rowCount; row += 1) {
-      const y = Math.round(u.valToPos(row, "y", true)) + 0.5;
       const flow = this.rows === "flows" ? this.model.flows[this.flows[row]] : null;
       if (flow === undefined) continue;
-      const left = flow === null ? u.bbox.left : u.valToPos(flow.opened, "x", true);
-      const right = flow === null ? u.bbox.left + u.bbox.width : u.valToPos(flow.closed === null ? this.model.end : flow.closed, "x", true);
-      const key = `${y} ${Math.round(left)} ${Math.round(right)}`;
-      if (drawn.has(key) || right < u.bbox.left || left > u.bbox.left + u.bbox.width) continue;
-      drawn.add(key);
+      const left = flow === null ? least : Math.max(least, pixel(flow.opened));
+      const right = flow === null ? least + width : Math.min(least + width, pixel(flow.closed === null ? this.model.end : flow.closed));
+      if (right < least || left > least + width) continue;
+      const y = Math.round(ys[row]) + 0.5;
       stroke.moveTo(left, y);
       stroke.lineTo(Math.max(right, left + 1), y);
     }
@@ -327,6 +337,13 @@ class Charts {
     const { left, top } = u.cursor;
     if (left >= 0 && top >= 0) this.onPoint(this.nearest(left, top));
   }
+}
+
+// Where on the canvas a time is, as u.valToPos would say it a hundred thousand times.
+function pixels(u) {
+  const { min, max } = u.scales.x;
+  const { left, width } = u.bbox;
+  return (time) => Math.round(left + ((time - min) / (max - min)) * width);
 }
 
 function arrowHead(path, x, y, way) {

@@ -18,7 +18,7 @@ class Conversation {
         this.open(this.flow);
       });
     }
-    addEventListener("resize", () => this.flow >= 0 && this.width !== this.columns() && this.open(this.flow));
+    new ResizeObserver(() => this.flow >= 0 && this.width !== this.columns() && this.open(this.flow)).observe(byId("talk"));
   }
 
   // Show a flow; `event` comes into sight.
@@ -245,7 +245,7 @@ class Conversation {
 function comparison(each, width) {
   const [expected, actual] = [bytesOfHex(each.expected), bytesOfHex(each.actual)];
   const lines = [];
-  const row = (name, mine, other, at) => ({ wrong: true, compared: () => [make("span", "offset", `${name} ${String(each.window + at).padStart(8)}  `), ...differing(mine, other, at, width)] });
+  const row = (name, mine, other, at) => ({ wrong: true, compared: () => [make("span", "offset", `${name} ${String(each.window + at).padStart(6)}  `), ...differing(mine, other, at, width)] });
   for (let at = 0; at < Math.max(expected.length, actual.length); at += width) {
     lines.push(row("expected", expected, actual, at), row("actual  ", actual, expected, at));
   }

@@ -46,6 +46,19 @@ class List {
   show(count, selected = -1) {
     this.count = Math.min(count, this.most);
     this.selected = selected;
+    this.isStale = this.box.hidden;
+    if (!this.isStale) this.update();
+  }
+
+  // What is hidden costs nothing until it is shown.
+  unhide() {
+    if (this.isStale) this.update();
+    else this.render();
+    if (this.selected >= 0) this.scrollTo(this.selected, "auto");
+  }
+
+  update() {
+    this.isStale = false;
     this.virtualizer.setOptions(this.options(this.count));
     this.virtualizer._willUpdate();
     this.inner.style.height = `${this.count * this.rowHeight}px`;
@@ -78,6 +91,7 @@ class List {
 
   mark(index, align = "auto") {
     this.selected = index;
+    if (this.box.hidden) return;
     if (index >= 0) this.scrollTo(index, align);
     this.render();
   }

@@ -21,6 +21,7 @@ function readModel() {
   model.end = model.seconds.reduce((most, value) => (value > most ? value : most), 0);
   model.flows.forEach((flow) => nameFlow(model, flow));
   placePayload(model);
+  pairLanes(model);
   markDiverged(model);
   return model;
 }
@@ -65,6 +66,30 @@ function placePayload(model) {
   model.heads = heads.slice();
   model.ofFlow = new Uint32Array(count); // events by flow, in order
   for (let event = 0; event < count; event += 1) model.ofFlow[heads[flow[event]]++] = event;
+  orderPayload(model);
+}
+
+// The chunks that have bytes here, in the order in which these lie.
+function orderPayload(model) {
+  const order = new Uint32Array(model.count);
+  let chunks = 0;
+  for (let stream = 0; stream < model.streams.length - 1; stream += 1) {
+    for (const event of eventsOf(model, stream >> 1)) {
+      if (model.kept[event] && sideOf(model, event) === (stream & 1)) order[chunks++] = event;
+    }
+  }
+  model.inPayload = order.subarray(0, chunks);
+}
+
+// Flows between the same two lanes are one pair: on a chart of lanes they fall on one another.
+function pairLanes(model) {
+  const numbers = new Map();
+  model.pairOf = Uint32Array.from(model.flows, ({ lanes }) => {
+    const key = lanes.join(" ");
+    if (!numbers.has(key)) numbers.set(key, numbers.size);
+    return numbers.get(key);
+  });
+  model.pairs = numbers.size;
 }
 
 function eventsOf(model, flow) {
@@ -84,7 +109,9 @@ function isTalk(model, event) {
 }
 
 // All payload as one character a byte: unpacked when it is first needed, or when the page has nothing else to do.
+// It comes last in the document, so that the page stands before all of it has been read: until then, none.
 function payloadText(model) {
+  if (document.readyState === "loading") return "";
   if (model.payload === undefined) {
     const element = byId("payload");
     model.payload = atob(element.textContent);
@@ -94,6 +121,7 @@ function payloadText(model) {
 }
 
 function loweredPayload(model) {
+  if (document.readyState === "loading") return "";
   if (model.lowered === undefined) model.lowered = payloadText(model).toLowerCase();
   return model.lowered;
 }
@@ -152,50 +180,23 @@ function parseSearch(text) {
   return { words, bytes: latin(new TextEncoder().encode(text)).toLowerCase(), isExact: false };
 }
 
-// The events in whose bytes it is found. A find belongs to the chunk in which it begins.
+// The events in whose bytes it is found. A find belongs to the chunk in which it begins; both rise, so one walk
+// over the chunks is enough.
 function findInPayload(model, search) {
   const hits = new Uint8Array(model.count);
   const text = search.isExact ? payloadText(model) : loweredPayload(model);
-  const width = search.bytes.length;
+  const { inPayload, offset, kept } = model;
+  let chunk = 0;
   let at = text.indexOf(search.bytes);
   while (at >= 0) {
-    const stream = lastNotAfter(model.streams, at, model.streams.length - 1);
-    const event = eventHolding(model, stream, at);
-    const inside = at + width <= model.streams[stream + 1];
-    if (inside && event >= 0) hits[event] = 1;
-    at = text.indexOf(search.bytes, inside && event >= 0 ? Math.max(at + 1, model.offset[event] + model.kept[event]) : at + 1);
+    while (offset[inPayload[chunk]] + kept[inPayload[chunk]] <= at) chunk += 1;
+    const event = inPayload[chunk];
+    const stream = 2 * model.flow[event] + sideOf(model, event);
+    const isInside = at + search.bytes.length <= model.streams[stream + 1];
+    if (isInside) hits[event] = 1;
+    at = text.indexOf(search.bytes, isInside ? offset[event] + kept[event] : at + 1);
   }
   return hits;
-}
-
-// The last of `count` rising values that is not more than `value`.
-function lastNotAfter(values, value, count) {
-  let low = 0;
-  let high = count;
-  while (high - low > 1) {
-    const middle = (low + high) >> 1;
-    if (values[middle] <= value) low = middle;
-    else high = middle;
-  }
-  return low;
-}
-
-// Events of a flow come in the order of time, so those of one direction rise in their offsets.
-function eventHolding(model, stream, at) {
-  if (model.talkOf === undefined) model.talkOf = new Map();
-  let talk = model.talkOf.get(stream);
-  if (talk === undefined) {
-    talk = eventsOf(model, stream >> 1).filter((event) => model.kept[event] && sideOf(model, event) === (stream & 1));
-    model.talkOf.set(stream, talk);
-  }
-  let low = 0;
-  let high = talk.length;
-  while (high - low > 1) {
-    const middle = (low + high) >> 1;
-    if (model.offset[talk[middle]] <= at) low = middle;
-    else high = middle;
-  }
-  return talk.length ? talk[low] : -1;
 }
 
 // Which flows and events are to be seen: { flows, events }, both by index, in order.

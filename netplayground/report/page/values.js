@@ -3,12 +3,11 @@
 
 const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
 
-// What has no shape of its own, or power over its neighbours, gets a shape.
+// What has no shape of its own, or power over its neighbours, gets a shape. Hex tells which control it is.
 function visible(text) {
   return text.replace(HIDDEN, (c) => {
     const code = c.codePointAt(0);
-    if (code < 0x20) return String.fromCharCode(0x2400 + code);
-    return code === 0x7f ? "\u2421" : `⟨${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
+    return code < 0xa0 ? "·" : `⟨${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
   });
 }
 
