@@ -10,9 +10,10 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from netplayground.errors import SandboxError
-from netplayground.sandbox import kernel, network, powers, tun, tuning
+from netplayground.sandbox import kernel, network, powers, tables, tun, tuning
 from netplayground.sandbox.inheritance import read_status
 from netplayground.sandbox.refusals import Refusal, Step, attempting
 from netplayground.sandbox.surroundings import refuse
@@ -30,6 +31,10 @@ class ProxyNamespace:
     privileged: bool
     has_ipv6: bool
     settings: Mapping[str, str]
+
+    def tx_dropped(self) -> int:
+        """How many packets for the processes found no room in the device's queue."""
+        return tables.parse_tx_dropped(Path("/proc/self/net/dev").read_text(encoding="ascii"), tun.NAME)
 
     def close(self) -> None:
         os.close(self.tun_fd)

@@ -202,6 +202,7 @@ class Run(ABC):
     def _count_drops(self) -> dict[str, dict[str, int]]:
         """For each process, what was lost of what it sent, and what its kernel would not take."""
         in_queues = {process.name: process.tx_dropped() for process in self._sandbox.processes}
+        in_queues[self._proxy_link.name] = self._ground.proxy.tx_dropped()
         drops = {
             link.name: {**link.drops, "in a full queue": in_queues.get(link.name, 0)}
             for link in (*self._links, self._proxy_link)
