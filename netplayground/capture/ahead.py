@@ -1,4 +1,4 @@
-"""Work that is done one step ahead: a thread makes the next item while this one is used.
+"""Work that is done one step ahead, or one behind: in a thread, while this one goes on.
 
 Reading, NumPy and writing leave the interpreter to others while they are at it, so that two cores have
 something to do. At most one finished item waits, while the thread makes another.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 
@@ -59,3 +60,26 @@ class Ahead(Generic[Item]):
             # It is raised where the item is asked for.
             self._error = error
         self._ready.release()
+
+
+class Behind:
+    """One piece of work at a time, done in a thread; `close` must be called, then it is over."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+
+    def do(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Begin a piece of work, when that before it is done."""
+        self.wait()
+        self._last = self._pool.submit(work, *arguments)
+
+    def wait(self) -> None:
+        """Wait for what is being done; what has failed there fails here."""
+        if self._last is not None:
+            last, self._last = self._last, None
+            last.result()
+
+    def close(self) -> None:
+        """Wait, whatever came of it."""
+        self._pool.shutdown()

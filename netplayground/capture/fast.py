@@ -20,9 +20,10 @@ from operator import itemgetter
 
 import numpy as np
 
+from netplayground.capture.ahead import Behind
 from netplayground.capture.columns import Array, Columns, decode
 from netplayground.capture.connection import Connection
-from netplayground.capture.keeping import begin, close, go_on
+from netplayground.capture.keeping import Closed, Firsts, begin, close, go_on
 from netplayground.capture.lives import Lives
 from netplayground.capture.memory import Memory
 from netplayground.capture.network import turned
@@ -70,7 +71,10 @@ class Batches:
         self._clock = clock
         self._lives = Lives(reassembler, teller)
         self._taken = -1
-        self._room = bytearray()
+        self._rooms = bytearray(), bytearray()
+        self._now = 0
+        self._behind = Behind()
+        self._firsts = Firsts()
         self._memories: deque[Memory] = deque(maxlen=_REMEMBERED)
         script.memory = self._recall
 
@@ -83,17 +87,19 @@ class Batches:
     def take(self, prepared: Prepared, other: TakePacket) -> int:
         """Take a batch; give how many segments were decoded here."""
         columns, directions = prepared
-        np.maximum(columns.time, self._clock.now, out=columns.time)
+        self._now = max(self._now, self._clock.now)
+        np.maximum(columns.time, self._now, out=columns.time)
         np.maximum.accumulate(columns.time, out=columns.time)
+        self._now = int(columns.time[-1])
         self._script.at = 0
         self._let_go(int(columns.time[0]))
         work = self._sort_out(columns, directions) if directions is not None else None
         self._decide(columns, work, other)
         self._write(columns, work)
-        self._clock.now = int(columns.time[-1])
         return int(np.count_nonzero(columns.is_usual))
 
     def _recall(self, connection: Connection, side: int, sequence: int, length: int) -> bytes | None:
+        self._behind.wait()
         self._writer.flush()
         told = connection.told
         identity = told.writer.id if isinstance(told, Told) else -1
@@ -105,8 +111,18 @@ class Batches:
             return None
         return told.recall(self._writer.fileno(), side, sequence, length)
 
+    def wait(self) -> None:
+        """Wait until all that was taken is written."""
+        self._behind.wait()
+        self._clock.now = max(self._now, self._clock.now)
+
+    def close(self) -> None:
+        """Stop the thread that writes."""
+        self._behind.close()
+
     def finish(self) -> None:
         """The capture is over: ordinary connections are handed to the reassembler, which ends them."""
+        self.wait()
         self._release(np.flatnonzero(self._lives.is_used & ~self._lives.is_over))
 
     # -- 2: what is ordinary -----------------------------------------------------------------------
@@ -119,7 +135,11 @@ class Batches:
             self._reassembler.forget(connection)
 
     def _release(self, slots: Array) -> list[Connection]:
-        return [self._lives.release(slot) for slot in slots.tolist()]
+        if not len(slots):
+            return []
+        self._behind.wait()
+        places = zip(slots.tolist(), self._firsts.of(slots).tolist(), strict=True)
+        return [self._lives.release(slot, first) for slot, first in places]
 
     def _sort_out(self, columns: Columns, directions: Directions) -> _Work:
         lives = self._lives
@@ -196,23 +216,39 @@ class Batches:
     # -- 4: in the dump ----------------------------------------------------------------------------
 
     def _write(self, columns: Columns, work: _Work | None) -> None:
-        actions = self._script.take()
+        """Number what has begun, pack what was said; writing is left to a thread."""
+        actions = self._number(self._script.take(), work)
         if work is None:
-            self._number(columns, actions, None)
-            self._tell(columns, actions)
+            self._behind.do(self._tell, columns, actions)
             return
-        actions = self._number(columns, actions, work)
         rows, ordinary, lives = work.rows, work.ordinary, self._lives
-        packed = Packed(columns, rows, work.runs, work.accepted, ordinary, lives, self._room)
-        self._tell_between(columns, actions, packed)
-        payload, block = packed.places(len(rows.row))
+        self._rooms = self._rooms[::-1]
+        packed = Packed(columns, rows, work.runs, work.accepted, ordinary, lives, self._rooms[0])
         slots = ordinary.slots
-        ids, turn = lives.singles["id"][slots], lives.turn[slots]
-        self._memories[-1].settle(payload, ids, ordinary.low, ordinary.high, turn)
-        go_on(columns, rows, lives, ordinary, block)
-        close(columns, rows, lives, ordinary, block, self._writer)
+        memory = self._memories[-1]
+        memory.enter(lives.singles["id"][slots], ordinary.low, ordinary.high, lives.turn[slots])
+        go_on(columns, rows, lives, ordinary)
+        closed = close(columns, rows, lives, ordinary)
+        new = np.flatnonzero(ordinary.is_new)
+        begun = slots[new], ordinary.low[new]
+        self._behind.do(self._tell_all, columns, actions, packed, memory, begun, closed)
 
-    def _number(self, columns: Columns, actions: list[Action], work: _Work | None) -> list[Action]:
+    def _tell_all(
+        self,
+        columns: Columns,
+        actions: list[Action],
+        packed: Packed,
+        memory: Memory,
+        begun: tuple[Array, Array],
+        closed: Closed,
+    ) -> None:
+        """Write a batch: in the thread, while the next is worked at."""
+        self._tell_between(columns, actions, packed)
+        payload, block = packed.places(memory.count)
+        memory.settle(payload)
+        self._firsts.enter(*begun, closed, block, self._writer)
+
+    def _number(self, actions: list[Action], work: _Work | None) -> list[Action]:
         """Give all connections that have begun their ids, in the order of their beginnings, and add to the
         actions what is to be told of new addresses."""
         opened = self._teller.opened

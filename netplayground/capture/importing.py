@@ -107,6 +107,8 @@ class Importer:
             self.segments += self._batches.take(prepared, lambda *place: self._frame(buffer, *place))
             self.packets += len(batch.heads)
             return
+        if self._batches is not None:
+            self._batches.wait()
         for interface, time_ns, begin, end, _missing in batch.packets():
             self.packets += 1
             if time_ns > self._clock.now:
@@ -176,6 +178,11 @@ class Importer:
         key = network.addresses + bytes(quoted[network.begin : network.begin + 4])
         return self.reassembler.unreachable(key)
 
+    def close(self) -> None:
+        """Stop what runs beside."""
+        if self._batches is not None:
+            self._batches.close()
+
     def finish(self) -> None:
         """The captures are over."""
         if self._batches is not None:
@@ -238,7 +245,10 @@ def _import(options: ImportOptions, progress: Progress) -> Imported:
                 batch, prepared = next(batches, (None, None))
         finally:
             # Of a capture that breaks off there is a dump up to there.
-            importer.finish()
+            try:
+                importer.finish()
+            finally:
+                importer.close()
         importer.check_links()
         writer.close()
         return _imported(importer, writer, hosts, captures)

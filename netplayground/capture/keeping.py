@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from netplayground.capture.columns import Array, Columns
@@ -15,6 +17,7 @@ from netplayground.dump.ledger import SEQUENCE_STEP
 from netplayground.dump.model import Ending
 from netplayground.dump.writer import DumpWriter
 from netplayground.packet import ip
+from netplayground.packet.tcp import FIN
 
 _CLOSED = 3
 
@@ -42,14 +45,13 @@ def _v4_sums(lives: Lives, slots: Array, ids: Array) -> Array:
     return sums
 
 
-def go_on(columns: Columns, rows: Rows, lives: Lives, ordinary: Ordinary, block: Array) -> None:
-    """Note what has been said in a batch; `block` is where the last block of each position begins."""
+def go_on(columns: Columns, rows: Rows, lives: Lives, ordinary: Ordinary) -> None:
+    """Note what has been said in a batch."""
     slots, low, last = ordinary.slots, ordinary.low, ordinary.high - 1
     singles, pairs = lives.singles, lives.pairs
     new = ordinary.is_new
     singles["opened"][slots[new]] = columns.time[rows.row[low[new]]]
     singles["established"][slots[new]] = columns.time[rows.row[low[new] + 1]]
-    singles["first"][slots[new]] = block[low[new]]
     singles["last"][slots] = columns.time[rows.row[last]]
     lives.fins[slots] = ordinary.fins
     chunks = rows.length > 0
@@ -74,37 +76,63 @@ def _per_group(rows: Array, ordinary: Ordinary) -> Array:
     return count
 
 
-def close(
-    columns: Columns, rows: Rows, lives: Lives, ordinary: Ordinary, block: Array, writer: DumpWriter
-) -> None:
-    """Enter those that were closed into the index."""
+@dataclass(slots=True)
+class Closed:
+    """Connections that were closed in a batch: their records, but for where their blocks are; and where the
+    last block of each stands among the batch's rows."""
+
+    slots: Array
+    last: Array
+    records: Array
+
+
+def close(columns: Columns, rows: Rows, lives: Lives, ordinary: Ordinary) -> Closed:
+    """Note which connections have been closed."""
     which = np.flatnonzero(ordinary.fins == _CLOSED)
-    which = which[~lives.is_over[ordinary.slots[which]]]
-    if not len(which):
-        return
     slots = ordinary.slots[which]
     # The last block of each is its second FIN.
-    has_block = np.maximum.accumulate(np.where(block >= 0, np.arange(len(block)), -1))
-    last = has_block[ordinary.high[which] - 1]
+    fins = np.maximum.accumulate(np.where(rows.flags & FIN != 0, np.arange(len(rows.row)), -1))
+    last = fins[ordinary.high[which] - 1]
     singles, pairs = lives.singles, lives.pairs
     singles["closed"][slots] = columns.time[rows.row[last]]
-    record = np.zeros(len(slots), RECORDS)
-    record["id"], record["ending"] = singles["id"][slots], ENDING_CODE[Ending.CLOSED]
-    record["family"] = np.where(lives.is_v4[slots], 4, 6)
-    record["opened"], record["established"] = singles["opened"][slots], singles["established"][slots]
-    record["closed"], record["first"], record["last"] = (
-        singles["closed"][slots],
-        singles["first"][slots],
-        block[last],
-    )
+    records = np.zeros(len(slots), RECORDS)
+    records["ending"] = ENDING_CODE[Ending.CLOSED]
+    records["family"] = np.where(lives.is_v4[slots], 4, 6)
+    for name in ("id", "opened", "established", "closed"):
+        records[name] = singles[name][slots]
     turn = lives.turn[slots]
     for name in ("said", "chunks"):
         for role, side in ((0, turn), (1, 1 - turn)):
-            record[name][:, role] = pairs[name][slots, side]
-    _enter_ends(record, lives, slots, turn)
-    said = record["said"].astype(np.int64).sum(axis=0).tolist()
-    writer.closed(singles["id"][slots].tolist(), record.tobytes(), (said[0], said[1]))
+            records[name][:, role] = pairs[name][slots, side]
+    _enter_ends(records, lives, slots, turn)
     lives.close(slots)
+    return Closed(slots, last, records)
+
+
+class Firsts:
+    """Where in the dump each slot's first block is: known when a batch has been written."""
+
+    def __init__(self) -> None:
+        self._places = np.zeros(0, np.int64)
+
+    def of(self, slots: Array) -> Array:
+        """Give the places of some slots."""
+        places: Array = self._places[slots]
+        return places
+
+    def enter(self, slots: Array, first: Array, closed: Closed, block: Array, writer: DumpWriter) -> None:
+        """Note where new connections begin, and enter those that were closed into the index; `block` is where
+        the last block of each position begins, `first` the positions of the new ones' SYNs."""
+        if len(slots) and slots.max() >= len(self._places):
+            grown = np.zeros(2 * int(slots.max()) + 2, np.int64)
+            grown[: len(self._places)] = self._places
+            self._places = grown
+        self._places[slots] = block[first]
+        if len(closed.slots):
+            records = closed.records
+            records["first"], records["last"] = self._places[closed.slots], block[closed.last]
+            said = records["said"].astype(np.int64).sum(axis=0).tolist()
+            writer.closed(records["id"].tolist(), records.tobytes(), (said[0], said[1]))
 
 
 def _enter_ends(record: Array, lives: Lives, slots: Array, turn: Array) -> None:

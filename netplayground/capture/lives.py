@@ -23,7 +23,7 @@ WORDS = 9
 _OVER_MOST = 1 << 15
 _SLOTS = 1 << 12
 _PAIRS = ("next", "shift", "isn", "said", "chunks", "owed", "segments", "acked")
-_SINGLES = ("id", "sum", "opened", "established", "first", "last", "closed")
+_SINGLES = ("id", "sum", "opened", "established", "last", "closed")
 
 
 class Lives:
@@ -126,8 +126,8 @@ class Lives:
             return silent
         return np.union1d(silent, live[np.argsort(last, kind="stable")[: len(live) // 8]])
 
-    def release(self, slot: int) -> Connection:
-        """Make a `Connection` of a slot, and hand it to the reassembler."""
+    def release(self, slot: int, first: int) -> Connection:
+        """Make a `Connection` of a slot whose first block is at `first`, and hand it to the reassembler."""
         key, turn = self.key(slot), int(self.turn[slot])
         pairs = {name: column[slot].tolist() for name, column in self.pairs.items()}
         single = {name: int(column[slot]) for name, column in self.singles.items()}
@@ -139,7 +139,9 @@ class Lives:
         connection.is_over = bool(self.is_over[slot])
         connection.last = single["last"]
         if not connection.is_over:
-            connection.told = self._resumed(connection, turn, pairs, single, int(self.fins[slot]))
+            connection.told = self._resumed(
+                connection, turn, pairs, {**single, "first": first}, int(self.fins[slot])
+            )
         self._reassembler.adopt(connection)
         self.free(np.array([slot]))
         return connection

@@ -18,6 +18,7 @@ class Memory:
 
     def __init__(self, rows: Rows, columns: Columns) -> None:
         self._octets: Array | None = columns.octets
+        self.count = len(rows.row)
         self._place = columns.begin[rows.row]
         self._side, self._sequence, self._length = rows.side, rows.sequence, rows.length
         self._notes: dict[Connection, list[tuple[int, int, int]]] = {}
@@ -27,12 +28,14 @@ class Memory:
         """A run was accepted; `turn` is 1 where its side 0 is the server."""
         self._notes.setdefault(connection, []).append((low, high, turn))
 
-    def settle(self, places: Array, ids: Array, low: Array, high: Array, turn: Array) -> None:
-        """The batch is written: where each position's payload is in the dump, and where the ordinary
-        connections' rows are."""
+    def enter(self, ids: Array, low: Array, high: Array, turn: Array) -> None:
+        """Note where the ordinary connections' rows are."""
+        self._ids, self._low, self._high, self._turn = ids, low, high, turn
+
+    def settle(self, places: Array) -> None:
+        """The batch is written: where each position's payload is in the dump."""
         self._octets = None
         self._place = places
-        self._ids, self._low, self._high, self._turn = ids, low, high, turn
 
     def recall(
         self, connection: Connection, identity: int, side: int, sequence: int, length: int, fd: int

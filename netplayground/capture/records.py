@@ -2,7 +2,7 @@
 
 A batch is a piece of the file in memory and where in it each packet's record begins; what a record says is
 read where it is needed, packet by packet or, with NumPy, for all of them at once. A batch is good until the
-third after it, which uses the same memory. It has one layout and one list of interfaces: where these change,
+fourth after it, which uses the same memory. It has one layout and one list of interfaces: where these change,
 a new one begins.
 
 A file that ends within a record is used as far as it goes: `cut` says how many octets were left over. A
@@ -134,8 +134,8 @@ class Records:
         self.path = path
         self.cut = 0
         self._octets: Octets = open_octets(path)
-        # Two batches may be in use while the next is read (`ahead`).
-        self._buffers = [bytearray(batch) for _ in range(3)]
+        # Three batches may be in use while the next is read (`ahead`).
+        self._buffers = [bytearray(batch) for _ in range(4)]
         self._buffer = self._buffers[0]
         self._base = self._at = self._end = 0
         self._is_over = False
