@@ -47,6 +47,13 @@ from netplayground.replay.waiting import Overtime, Patience, Stall
 _RETRY_NS = 10_000_000
 _LAST_WORDS_NS = 250_000_000  # what its kernel has for a process that is gone
 _TAIL_NS = 20_000_000  # at most so long before the recording's end, what comes may have come after it
+# A capture does not tell when its servers were started, only that they were up when it began.
+_LEAD_NS = 1_000_000_000
+
+
+def _comes_first(course: Course) -> bool:
+    """Whether nobody knows when a process was started, and others connect to it."""
+    return course.life.started_ns is None and len(course.connects) > 0 and not course.opens_connections
 
 
 class Player:
@@ -102,9 +109,10 @@ class Player:
     # What comes in.
 
     def start(self, now: int) -> None:
-        """The run begins."""
-        self._began = self._now = now
-        self._clock.start(now)
+        """The run begins; the tape a moment later, where a server must come up first."""
+        self._now = now
+        self._began = now + (_LEAD_NS if any(map(_comes_first, self._courses.values())) else 0)
+        self._clock.start(self._began)
         self._stall.progress(now)
         self._go_on()
 
@@ -365,8 +373,10 @@ class Player:
             self._stage.start(course.process)
 
     def _start_time(self, course: Course) -> int:
-        if not self._is_timed:
+        if _comes_first(course):
             return 0
+        if not self._is_timed:
+            return self._began
         at = self._clock.when(course.life.started_ns or 0)
         return FOREVER if at is None else at
 
@@ -400,6 +410,9 @@ class Player:
     def _advance(self, course: Course) -> None:
         """Give the process what it may hear now; `course.wake` is when the next may go."""
         course.wake = course.knocks_at = FOREVER
+        if self._now < self._began:
+            course.wake = self._began
+            return
         while course.is_running and not course.died:
             event = course.front()
             if event == NONE or (course.is_awaiting and not self._is_flood):

@@ -364,3 +364,25 @@ def test_how_much_was_said_before_the_peers_abort_is_a_matter_of_buffers() -> No
     assert more.notes == {"connections on which more was said before the peer's abort": 1}
     assert more.byte_share == 1
     assert World(tape, {1: says(b"012345678!abc")}).run().has_diverged
+
+
+def test_a_server_whose_start_nobody_knows_has_a_moment_to_come_up() -> None:
+    tape = one_question()
+    for life in tape.lives:
+        life.started_ns = life.ended_ns = None
+    tape.mark_ns = None
+
+    def server(actor: Actor) -> Script:
+        actor.ports = set()
+        yield actor.sleep(900)
+        actor.ports = {80}
+        yield from echo_server(b"ping", b"pong")(actor)
+
+    for options in (ReplayOptions(), ReplayOptions(pace=Pace.MAX)):
+        world = World(tape, {1: server}, options)
+        assert not world.run().has_diverged
+        assert world.given[0][0] >= SECOND
+    # A client alone need not wait.
+    world = World(tape, {0: asks_and_hears(b"ping", b"pong")})
+    assert not world.run().has_diverged
+    assert world.given[0][0] < 20 * MS
