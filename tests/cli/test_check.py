@@ -10,6 +10,7 @@ from netplayground.cli.main import main
 from netplayground.dump.model import CLIENT, SERVER, RunHeader
 from netplayground.dump.reader import open_dump
 from netplayground.dump.writer import DumpWriter
+from netplayground.packet import udp
 
 
 def write_dump(path: Path, complete: bool, facts: int = 0) -> None:
@@ -102,3 +103,15 @@ def test_a_dump_of_the_original_program_is_checked_as_far_as_it_tells(
     path.write_bytes(path.read_bytes() + b"!\n")
     assert main(["check", str(path)]) == 125
     assert f"damaged at byte {path.stat().st_size - 6}: not a line" in capsys.readouterr().err
+
+
+def test_datagrams_are_counted_beside_the_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "d"
+    writer = DumpWriter.create(path, RunHeader(subnets=("10.0.0.0/24",), processes=()), 0)
+    batch = writer.datagrams()
+    for number in range(3):
+        batch.put(udp.emit_packet(bytes(4), 1, bytes(4), 2, b"%d" % number))
+    batch.commit()
+    writer.close()
+    assert main(["check", str(path)]) == 0
+    assert ", 3 datagrams, 0 events in packets, 0 facts, " in capsys.readouterr().out

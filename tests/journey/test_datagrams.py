@@ -226,3 +226,19 @@ def test_a_line_for_each_packet(place: Place) -> None:
     assert f" -> {SERVERS[4]}:{PORT} UDP 100 bytes" in ended.stderr
     assert f" -> {SERVERS[4]} UDP fragment at 1480 528 bytes" in ended.stderr
     check_datagrams(place, {})
+
+
+def test_a_wire_that_differs_in_one_byte_is_found(place: Place) -> None:
+    """What this file relies on."""
+    needs_root()
+    needs_tun()
+    capture = place.path / "wire.pcap"
+    ask = witnessed(capture, SERVERS[4], python("post.py", "ask", SERVERS[4], PORT, 100, 3000))
+    record(place, python("post.py", "echo", SERVERS[4], PORT), ask, options=("--until", "p2"))
+    wire = capture.read_bytes()
+    said_then = [each for each in check_datagrams(place, {CLIENTS[4]: capture}) if len(each.payload) == 3000]
+    at = wire.index(said_then[0].payload[:100]) + 50
+    for changed in (wire[:at] + bytes([wire[at] ^ 1]) + wire[at + 1 :], wire[:24]):
+        capture.write_bytes(changed)
+        with pytest.raises(AssertionError):
+            check_datagrams(place, {CLIENTS[4]: capture})
