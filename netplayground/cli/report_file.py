@@ -105,7 +105,8 @@ def _check_access(path: Path) -> None:
 
 def _is_stream(path: Path) -> bool:
     """Whether what has this path is not a file that another may take the place of."""
-    if path.is_relative_to("/dev") or path.is_relative_to("/proc"):
+    is_device = path.is_relative_to("/dev") and not path.is_relative_to("/dev/shm")
+    if is_device or path.is_relative_to("/proc"):
         return True
     try:
         return not stat.S_ISREG(os.stat(path).st_mode)

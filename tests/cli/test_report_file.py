@@ -186,3 +186,11 @@ def test_the_dump_itself_is_not_the_place_for_its_report(tmp_path: Path) -> None
     for name in ("dump", "also"):
         with pytest.raises(UsageError, match=r"cannot write the report to .*: it is the dump"):
             check_report(tmp_path / name, tmp_path / "dump")
+
+
+def test_shared_memory_has_files_like_any_folder() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        path = Path(folder, "report.json")
+        check_report(path, Path("dump"))
+        write_json(path, {"a": 1})
+        assert json.loads(path.read_text()) == {"a": 1}
