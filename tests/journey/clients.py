@@ -11,7 +11,7 @@
     clients.py websocket-serve PORT                     one connection: a handshake and an echo
     clients.py websocket HOST PORT
     clients.py tick PORT SECONDS                        says the time of its clock, over and over
-    clients.py listen HOST PORT                         says how much later the last chunks came than the first
+    clients.py listen HOST PORT                         how much later the last chunks came than the first
 
 It stands alone (standard library only), because it runs inside the processes of a run.
 """
