@@ -165,9 +165,9 @@ class SandboxedProcess:
                 found |= tables.parse_listening(_read_listeners(self._tables[name]))
         return found
 
-    def receiving(self) -> set[int]:
-        """Ports on which something in the namespace takes datagrams (UDP)."""
-        found: set[int] = set()
+    def receiving(self) -> set[tuple[tables.Address, int]]:
+        """Addresses and ports on which something in the namespace takes datagrams (UDP)."""
+        found: set[tuple[tables.Address, int]] = set()
         for name in ("/proc/net/udp", "/proc/net/udp6"):
             if name in self._tables:
                 found |= tables.parse_receiving(_read_table(self._tables[name]))

@@ -30,12 +30,13 @@ def parse_listening(text: str) -> set[tuple[Address, int]]:
     return found
 
 
-def parse_receiving(text: str) -> set[int]:
-    """Ports of the sockets in a /proc/net/udp or udp6."""
+def parse_receiving(text: str) -> set[tuple[Address, int]]:
+    """Addresses and ports of the sockets in a /proc/net/udp or udp6."""
     found = set()
     for line in text.splitlines()[1:]:
         try:
-            found.add(int(line.split()[1].rpartition(":")[2], 16))
+            address, port = line.split()[1].split(":")
+            found.add((_parse_address(address), int(port, 16)))
         except (IndexError, ValueError) as error:
             raise MalformedTable(f"cannot read a line of the UDP table: {line!r}") from error
     return found

@@ -11,14 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
 
 from netplayground.dump.model import CLIENT, SERVER
 from netplayground.dump.recording import Recording
 from netplayground.dump.soundness import Soundness
 from netplayground.replay.exchange import Delivery
-from netplayground.replay.flows import Letter
+from netplayground.replay.flows import LINK_LOCAL, Letter
 from netplayground.replay.masks import address_masks, parse_masks
 from netplayground.replay.options import OnDivergence, ReplayOptions, Strictness
 from netplayground.replay.part import Part
@@ -27,6 +27,7 @@ from netplayground.replay.tape import NOBODY, Tape, load_tape
 from netplayground.replay.verdict import Verdict
 from netplayground.replay.waiting import Activity
 from netplayground.session.activity import look_at
+from netplayground.session.families import FOUR, Families
 from netplayground.session.ground import Ground, stand
 from netplayground.session.outcome import ProcessOutcome, RunSummary, Traffic
 from netplayground.session.plan import Plan, PlannedProcess
@@ -85,6 +86,10 @@ class Replaying(Run):
         self._process_at = _by_address(plan, recording, ground.proxy.has_ipv6)
         self._ports = {
             number: Ports(self._known_ports(number), process.sandboxed.listening, time.monotonic_ns)
+            for number, process in self._running.items()
+        }
+        self._families = {
+            number: Families(process.sandboxed.listening, process.sandboxed.receiving)
             for number, process in self._running.items()
         }
         masks = parse_masks(options.ignore) + address_masks(changed_addresses(recording.processes, plan))
@@ -255,8 +260,13 @@ class Replaying(Run):
             self._loop.again(seat.failed)
             return
         ends = self._recording.connections[record.identity]
-        client = self._address(record.processes[CLIENT], ends.client.address)
-        server = self._address(record.processes[SERVER], ends.server.address)
+        client, server = ends.client.address, ends.server.address
+        version = self._families[part.course.process].to_connect(port, server.version, seat.failures)
+        if NOBODY not in record.processes and version != server.version:
+            client, server = (self._address_in(version, process) for process in record.processes)
+        else:
+            client = self._address(record.processes[CLIENT], client)
+            server = self._address(record.processes[SERVER], server)
         self._answerer.connect(client.packed, ends.client.port, server.packed, port, seat)
 
     def _address(self, process: int, recorded: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
@@ -268,14 +278,30 @@ class Replaying(Run):
             return planned.address4
         return _link_local(planned) if recorded.is_link_local else planned.address6
 
+    def _address_in(self, version: int, process: int) -> IPv4Address | IPv6Address:
+        planned = self._plan.processes[process]
+        return planned.address4 if version == FOUR else planned.address6
+
     def _on_letter(self, letter: Letter, version: int) -> None:
         self._player.on_datagram(letter, version, time.monotonic_ns())
         self._came()
 
     def deliver(self, process: int, delivery: Delivery, awaits_listener: bool) -> bool:
         """Hand a live process a datagram, once it listens."""
-        if awaits_listener and delivery.letter.port not in self._running[process].sandboxed.receiving():
+        letter, recorded = delivery.letter, delivery.version & ~LINK_LOCAL
+        families = self._families[process]
+        if letter.group:
+            if awaits_listener and families.to_deliver(letter.port, recorded) is None:
+                return False
+            version: int | None = recorded
+        elif awaits_listener:
+            version = families.to_deliver(letter.port, recorded)
+        else:
+            version = families.of_datagrams(letter.port, recorded)
+        if version is None:
             return False
+        if version != recorded:
+            delivery = replace(delivery, version=version)
         self._post.deliver(process, delivery)
         return True
 
