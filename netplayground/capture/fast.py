@@ -43,7 +43,7 @@ LEAST = 32
 _REMEMBERED = 8
 """Of so many batches it is known where in the dump their chunks are."""
 _OTHER, _ODD, _RUN = range(3)
-_WIDTH = 13
+_WIDTH = 14
 
 TakePacket = Callable[[int, int, int], None]
 """Takes link type, begin and end of a packet that goes the other way."""
@@ -155,7 +155,7 @@ class Batches:
     # -- 3: in the order of the capture ------------------------------------------------------------
 
     def _decide(self, columns: Columns, work: _Work | None, other: TakePacket) -> None:
-        script, reassembler, buffer = self._script, self._reassembler, columns.octets.data
+        reassembler, buffer = self._reassembler, columns.octets.data
         self._taken = -1
         items, rows = iter(_items(columns, work)), list[list[int]]()
         item = next(items, None)
@@ -166,7 +166,6 @@ class Batches:
                 at, _time, kind, number, *facts = item
                 item = next(items, None)
             self._go_to(columns, at)
-            script.at = at
             if kind == _OTHER:
                 other(*facts[:3])
                 continue
@@ -190,6 +189,7 @@ class Batches:
             self._script.at = when = max(by_count, int(np.searchsorted(times, due[0])), self._taken)
             reassembler.advance(int(times[when]), when - self._taken)
             self._taken = when
+        self._script.at = at
         if at > self._taken:
             reassembler.advance(int(times[at]), at - self._taken)
             self._taken = at
@@ -198,7 +198,7 @@ class Batches:
         found = self._reassembler.find(key)
         if found is None:
             return False
-        first, other_first, said, other_said, ack, other_ack, rows, other_rows, run = facts
+        first, other_first, said, other_said, ack, other_ack, rows, other_rows, end, run = facts
         connection, turn = found
         if turn:
             was = connection.accept(other_first, first, other_said, said, other_ack, ack, other_rows, rows)
@@ -207,6 +207,8 @@ class Batches:
         if was is None:
             return False
         before = (was[1], was[0]) if turn else was
+        # It speaks until then: nobody must take it for silent before.
+        connection.last = end
         taken = Accepted(run, at, connection, turn ^ connection.client, before, (said, other_said))
         work.accepted.append(taken)
         low, high = int(work.runs.low[run]), int(work.runs.high[run])
@@ -346,7 +348,7 @@ class _Work:
 
 def _items(columns: Columns, work: _Work | None) -> list[list[int]]:
     """Give runs, odd rows and other packets in the order of the capture: packet, time, what it is, number of
-    its connection, and nine facts, which are others for each."""
+    its connection, and ten facts, which are others for each."""
     others = np.flatnonzero(~columns.is_usual)
     tables = [_others(columns, others)]
     if work is not None:
@@ -391,4 +393,5 @@ def _plain(columns: Columns, work: _Work, which: Array) -> Array:
     runs, low = work.runs, work.runs.low[which]
     pairs = (runs.first, runs.said, runs.ack, runs.count)
     facts = [each[which] for pair in pairs for each in pair]
-    return _table(columns, _RUN, work.rows.row[low], work.rows.connection[low], *facts, which)
+    end = columns.time[work.rows.row[runs.high[which] - 1]]
+    return _table(columns, _RUN, work.rows.row[low], work.rows.connection[low], *facts, end, which)

@@ -214,3 +214,18 @@ def test_every_reset_of_many_connections_is_told_once(tmp_path: Path) -> None:
         played.send(at % 2, RST | ACK)
         frames += played.frames
     both_ways(tmp_path, pcap(frames))
+
+
+def test_a_connection_is_not_silent_while_a_run_of_it_lasts(tmp_path: Path) -> None:
+    """Its packets after a leap of the clock are of the same batch, and were taken with those before it."""
+    played = Talk().open()
+    played.send(0, RST, shift=-500, counts=False)
+    played.say(0, b"x" * 4000, 100)
+    played.time_ns += 10_000 * 1_000_000_000
+    other = Talk(port=7, time_ns=played.time_ns).open()
+    played.say(0, b"y" * 4000, 100).close()
+    frames = sorted([*played.frames, *other.frames], key=lambda frame: frame.time_ns)
+    import_captures(ImportOptions((write(tmp_path / "c", pcap(frames)),), tmp_path / "dump"))
+    check_dump(tmp_path / "dump")
+    with open_dump(tmp_path / "dump") as dump:
+        assert sum(each.bytes[0] for each in dump.connections) == 8000
