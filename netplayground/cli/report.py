@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -59,10 +60,11 @@ def command(path: Path, output: Path, replay_path: Path | None, payload: int) ->
     for source in filter(None, (path, replay_path)):
         if output.exists() and source.exists() and output.samefile(source):
             raise UsageError(f"cannot write {output}: the page is made of it")
-    with open_recording(path) as recording, Progress() as progress:
-        replay = None if replay_path is None else _read_replay(replay_path, recording)
-        page = make_page(recording, path.name, Room(payload=payload), replay, progress.show)
-    _write_whole(output, page)
+    with _appearing(output) as file:
+        with open_recording(path) as recording, Progress() as progress:
+            replay = None if replay_path is None else _read_replay(replay_path, recording)
+            page = make_page(recording, path.name, Room(payload=payload), replay, progress.show)
+        file.write(page)
     tell(f"{output}: {counted(output.stat().st_size, 'byte')}")
 
 
@@ -77,13 +79,14 @@ def _read_replay(path: Path, recording: Recording) -> Mapping[str, object]:
         raise PlaygroundError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _write_whole(path: Path, page: str) -> None:
-    """Write the page, which appears whole or not at all; for its owner only, as the recording itself."""
+@contextmanager
+def _appearing(path: Path) -> Iterator[TextIO]:
+    """A file that is there, whole, when the block has ended well; for its owner only, as the recording."""
     try:
         number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(number, "w", encoding="utf-8", newline="\n") as file:
-                file.write(page)
+                yield file
             os.replace(name, path)
         except BaseException:
             os.unlink(name)

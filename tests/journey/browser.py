@@ -1,4 +1,4 @@
-"""A headless Chromium that a test leads: it opens files, runs JavaScript in them, clicks, types, takes pictures.
+"""A headless Chromium that a test leads: it opens files, runs JavaScript, clicks, types, takes pictures.
 
 It is spoken to in its DevTools protocol over two pipes (`--remote-debugging-pipe`: descriptors 3 and 4, JSON,
 a zero byte after each message), so no port is opened and no library is needed. What the page complains of
