@@ -17,7 +17,7 @@ from netplayground.dump.ledger import SEQUENCE_STEP
 from netplayground.dump.model import Ending
 from netplayground.dump.writer import DumpWriter
 from netplayground.packet import ip
-from netplayground.packet.tcp import FIN
+from netplayground.packet.tcp import ACK, FIN
 
 _CLOSED = 3
 
@@ -67,6 +67,8 @@ def go_on(columns: Columns, rows: Rows, lives: Lives, ordinary: Ordinary) -> Non
         spoke = at >= low
         pairs["next"][slots, side] = np.where(spoke, rows.after[at], ordinary.next[:, side])
         heard = pairs["acked"][slots, 1 - side]
+        # A SYN acknowledges nothing.
+        spoke &= rows.flags[at] & ACK != 0
         pairs["acked"][slots, 1 - side] = np.where(spoke, columns.ack[rows.row[at]], heard)
 
 
