@@ -18,10 +18,10 @@ from needs import cannot_run, needs_program, needs_root, needs_tun
 
 SERVER = "10.0.0.1"
 
-IGNORE_DATE = r"\r\nDate: [^\r\n]*"
-IGNORE_BACKEND_KEY = r"K\x00\x00\x00\x0c(?s:.{8})"
-IGNORE_PASSIVE_PORT = r"\(10,0,0,1,\d+,\d+\)|\(\|\|\|\d+\|\)"
-IGNORE_ACTIVE_PORT = r"(?<=EPRT \|1\|10\.0\.0\.2\|)\d+|(?<=PORT 10,0,0,2,)\d+,\d+"
+IGNORE_DATE = r"Date: [^\r\n]*"
+IGNORE_BACKEND_KEY = r"(?s)K\x00\x00\x00\x0c.{8}"
+IGNORE_PASSIVE_PORT = r"Entering (Extended )?Passive Mode \([^)]*\)"
+IGNORE_ACTIVE_PORT = r"(PORT|EPRT) [^\r\n]*"
 
 REDIS = "redis-server --bind 0.0.0.0 --protected-mode no --save '' > /dev/null"
 

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 import pytest
 from journey import programs, replays
-from journey.runs import Place
+from journey.runs import PACKAGE_PARENT, Place
+
+
+def test_the_readme_prints_what_is_ignored_here() -> None:
+    rules = [rule for name, rule in vars(programs).items() if name.startswith("IGNORE_")]
+    readme = (PACKAGE_PARENT / "README.md").read_text().replace(r"\|", "|")
+    assert rules and [rule for rule in rules if f"'{rule}'" not in readme] == []
 
 
 @pytest.mark.parametrize("name", programs.PROGRAMS)
