@@ -1,5 +1,5 @@
-"""Datagrams of 64 bytes: what is lost of 30,000 a second, what comes through of an overdriven flow, and how long
-one takes to and fro. socat and HAProxy forward no such flow and record none: direct and plg only."""
+"""Datagrams of 64 bytes: what is lost of 30,000 a second, what comes through of an overdriven flow, and how
+long one takes to and fro. socat and HAProxy forward no such flow and record none: direct and plg only."""
 
 from __future__ import annotations
 
