@@ -101,6 +101,10 @@ class Charts {
   }
 
   listen(chart) {
+    chart.over.addEventListener("mousedown", () => {
+      this.dragged = chart;
+      this.wasDragged = false;
+    });
     chart.over.addEventListener("dblclick", () => this.onRange(null));
     chart.over.addEventListener("wheel", (event) => {
       if (!event.ctrlKey && !event.metaKey) return; // a plain wheel scrolls the page
@@ -266,10 +270,11 @@ class Charts {
 
   select(u) {
     const { left, width } = u.select;
-    if (width < 3) return;
+    if (width < 3 || u !== this.dragged) return; // the other chart follows the mouse, and tells the same again
+    this.dragged = null;
     const range = [u.posToVal(left, "x"), u.posToVal(left + width, "x")];
     u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
-    this.wasDragged = true;
+    this.wasDragged = u === this.timeline; // a click comes after it
     this.onRange(range);
   }
 

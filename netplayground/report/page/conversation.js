@@ -119,8 +119,10 @@ class Conversation {
   textReader() {
     const isStream = this.model.flows[this.flow].protocol === "TCP";
     const decoders = [0, 1].map(() => new TextDecoder("utf-8", { ignoreBOM: true }));
-    return ({ side, from, to }) => {
-      const text = decoders[side].decode(this.streams[side].subarray(from, to), { stream: isStream });
+    const last = [0, 1].map((side) => this.bySide(side).at(-1));
+    return (span) => {
+      const { side, from, to } = span;
+      const text = decoders[side].decode(this.streams[side].subarray(from, to), { stream: isStream && span !== last[side] });
       return this.wrapped(text, side);
     };
   }
@@ -170,7 +172,7 @@ class Conversation {
   }
 
   spanAt(side, position) {
-    const spans = this.spans().filter === undefined ? [] : this.bySide(side);
+    const spans = this.bySide(side);
     let low = 0;
     let high = spans.length;
     while (high - low > 1) {
