@@ -75,10 +75,9 @@ class Behind:
         self._last = self._pool.submit(work, *arguments)
 
     def wait(self) -> None:
-        """Wait for what is being done; what has failed there fails here."""
+        """Wait for what is being done; what has failed there fails here, whenever it is waited for."""
         if self._last is not None:
-            last, self._last = self._last, None
-            last.result()
+            self._last.result()
 
     def close(self) -> None:
         """Wait, whatever came of it."""

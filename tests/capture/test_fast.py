@@ -20,7 +20,7 @@ from capture.frames import (
     tcp,
     write,
 )
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from netplayground.capture import records
@@ -128,7 +128,8 @@ def test_a_crowd_in_order_with_batches_of_any_size(
     assert (short.packets, short.segments) == (long.packets, long.segments)
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
+@example(389, 1 << 12, pcap)
 @given(st.integers(0, 1 << 32), st.sampled_from([1 << 12, 1 << 15, 1 << 23]), st.sampled_from([pcap, pcapng]))
 def test_a_crowd_that_was_perturbed(
     tmp_path_factory: pytest.TempPathFactory, seed: int, size: int, form: object
