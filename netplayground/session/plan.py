@@ -192,9 +192,11 @@ def _check_names(names: list[str]) -> None:
     taken: dict[str, str] = {}
     clashes = []
     for name in names:
-        first = taken.setdefault(name.upper().replace("-", "_"), name)
-        if first is not name:
+        key = name.upper().replace("-", "_")
+        first = taken.get(key)
+        if first is not None:
             clashes.append(name if name == first else f"{first} and {name}")
+        taken.setdefault(key, name)
     if clashes:
         raise UsageError(f"cannot tell processes apart: {_listed(dict.fromkeys(clashes))} is given twice")
     for name in _OWN_NAMES & taken.keys():

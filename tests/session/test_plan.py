@@ -107,6 +107,7 @@ def test_names_and_none_do_not_mix_and_the_message_lists_both() -> None:
         (["db", "web", "db", "web"], "db, web"),
         (["Db", "db"], "Db and db"),
         (["a-b", "a_b"], "a-b and a_b"),
+        (["a", "b", "a"], "a"),
     ],
 )
 def test_duplicates_are_refused_and_listed(names: list[str], clash: str) -> None:
