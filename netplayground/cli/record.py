@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from netplayground.cli.invocation import Invocation, debug_option
+from netplayground.cli.procfile import with_procfile
 from netplayground.cli.run_options import caller, run_options
 from netplayground.cli.summary import summary_lines
 from netplayground.cli.words import tell
@@ -35,11 +36,18 @@ from netplayground.session.plan import DEFAULT_SUBNET, RecordOptions, plan_recor
 @debug_option
 @click.argument("commands", metavar="COMMAND...", nargs=-1)
 @click.pass_obj
-def command(invocation: Invocation, /, commands: tuple[str, ...], nolog: bool, **options: object) -> int:
+def command(
+    invocation: Invocation,
+    /,
+    commands: tuple[str, ...],
+    procfile: Path | None,
+    nolog: bool,
+    **options: object,
+) -> int:
     wanted = RecordOptions(**options, debug=invocation.debug)  # type: ignore[arg-type]
     if nolog:
         wanted = replace(wanted, verbosity=0)
-    plan = plan_record(wanted, commands, caller())
+    plan = plan_record(wanted, with_procfile(procfile, commands), caller())
     from netplayground.session.record import record  # heavy: the sandbox and all that moves traffic
 
     summary = record(plan, tell)

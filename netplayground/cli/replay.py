@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from netplayground.cli.invocation import Invocation, debug_option
+from netplayground.cli.procfile import with_procfile
 from netplayground.cli.run_options import caller, run_options
 from netplayground.cli.summary import process_lines, summary_notes
 from netplayground.cli.verdict import verdict_lines
@@ -95,7 +97,8 @@ def command(invocation: Invocation, /, **words: object) -> int:
 
 def _replay(
     invocation: Invocation,
-    commands: tuple[str, ...],
+    commands: Sequence[str],
+    procfile: Path | None,
     dump_path: Path,
     subnet: str | None,
     names: tuple[str, ...],
@@ -121,6 +124,7 @@ def _replay(
     pace = plan_pace(
         ReplayWords(speed, flood, patience_s, stall_s, strict_order, on_divergence, ignore, udp, echo)
     )
+    commands = with_procfile(procfile, commands)
     with open_playable(dump_path, names) as recording:
         if report_path is not None:
             check_report(report_path, dump_path)

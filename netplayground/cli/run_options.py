@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -15,6 +16,13 @@ from netplayground.session.plan import DEFAULT_GRACE_S, DEFAULT_MTU, Caller, Use
 Function = TypeVar("Function", bound=Callable[..., object])
 
 _OPTIONS = (
+    click.option(
+        "--procfile",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The commands, a line 'name: command' each, as honcho has them, and the environment from .env "
+        "beside it; a COMMAND takes the place of the line of its name, or comes after all lines.",
+    ),
     click.option("-u", "--uid", metavar="USER", help="Run the commands as this user (name or number)."),
     click.option("-g", "--gid", metavar="GROUP", help="… and as this group.  [default: the user's]"),
     click.option(

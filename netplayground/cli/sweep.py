@@ -30,7 +30,7 @@ from netplayground.replay.casting import CANNED, cast
 from netplayground.session.outcome import signal_name
 from netplayground.session.plan import are_named, name_commands
 
-_OWN = frozenset({"dump_path", "report_path", "sweep"})
+_OWN = frozenset({"dump_path", "procfile", "report_path", "sweep"})
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
