@@ -71,7 +71,7 @@ class Batches:
         self._clock = clock
         self._lives = Lives(reassembler, teller)
         self._taken = -1
-        self._rooms = bytearray(), bytearray()
+        self._room = bytearray()
         self._now = 0
         self._behind = Behind()
         self._firsts = Firsts()
@@ -218,14 +218,13 @@ class Batches:
     # -- 4: in the dump ----------------------------------------------------------------------------
 
     def _write(self, columns: Columns, work: _Work | None) -> None:
-        """Number what has begun, pack what was said; writing is left to a thread."""
+        """Number what has begun and note what was said; packing and writing it is left to a thread."""
         actions = self._number(self._script.take(), work)
         if work is None:
             self._behind.do(self._tell, columns, actions)
             return
         rows, ordinary, lives = work.rows, work.ordinary, self._lives
-        self._rooms = self._rooms[::-1]
-        packed = Packed(columns, rows, work.runs, work.accepted, ordinary, lives, self._rooms[0])
+        packed = Packed(columns, rows, work.runs, work.accepted, ordinary, lives)
         slots = ordinary.slots
         memory = self._memories[-1]
         memory.enter(lives.singles["id"][slots], ordinary.low, ordinary.high, lives.turn[slots])
@@ -244,7 +243,8 @@ class Batches:
         begun: tuple[Array, Array],
         closed: Closed,
     ) -> None:
-        """Write a batch: in the thread, while the next is worked at."""
+        """Pack and write a batch: in the thread, while the next is worked at."""
+        packed.pack(self._room)
         self._tell_between(columns, actions, packed)
         payload, block = packed.places(memory.count)
         memory.settle(payload)

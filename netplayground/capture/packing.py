@@ -85,9 +85,17 @@ class Packed:
         accepted: list[Accepted],
         ordinary: Ordinary,
         lives: Lives,
-        room: bytearray,
     ) -> None:
-        entries = _entries(rows, runs, accepted, ordinary, lives)
+        self._source = columns, rows, ordinary
+        # What the table of ordinary connections says now: `pack` may come later.
+        self._entries = _entries(rows, runs, accepted, ordinary, lives)
+        self.passes = _passes(runs, accepted)
+        self.done = 0
+
+    def pack(self, room: bytearray) -> None:
+        """Make the blocks, in `room`."""
+        columns, rows, ordinary = self._source
+        entries = self._entries
         self.positions, self._kinds = _blocks(rows, entries, ordinary)
         self.rows = rows.row[self.positions]
         blocks = _emit(columns, rows, entries, self.positions, self._kinds)
@@ -102,8 +110,6 @@ class Packed:
         self._event_starts = array("I", starts[:-1][is_event].astype(np.uint32).tobytes())
         self._moved = np.zeros(len(self.rows), np.int64)
         self._header = np.where(blocks.is_v4, segments.V4.size, segments.V6.size)
-        self.done = 0
-        self.passes = _passes(runs, accepted)
 
     def write(self, writer: DumpWriter, until: int) -> None:
         """Write the blocks before number `until` that have not been written."""
