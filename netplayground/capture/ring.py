@@ -163,6 +163,7 @@ class Ring:
     def __init__(self, interface: str, size: int = SIZE) -> None:
         self.interface = interface
         self._family = _hardware(interface)
+        self.index = _index(interface)
         self.is_cooked = self._family not in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK)
         self._counts = Counts()
         kind = socket.SOCK_DGRAM if self.is_cooked else socket.SOCK_RAW
@@ -224,8 +225,7 @@ class Ring:
         """Begin to hear the interface: also what is not for this host, where `promiscuous`."""
         try:
             if promiscuous and self._family == _ARPHRD_ETHER:
-                index = socket.if_nametoindex(self.interface)
-                request = struct.pack("=iHH8x", index, _PROMISCUOUS, 0)
+                request = struct.pack("=iHH8x", self.index, _PROMISCUOUS, 0)
                 self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, request)
             self._socket.bind((self.interface, _ETH_P_ALL))
         except OSError as error:
@@ -264,6 +264,13 @@ def _hardware(interface: str) -> int:
             raise _cannot(interface, f"there is no such interface (there are: {there})") from error
     family: int = struct.unpack_from("=H", answer, _NAME_SIZE)[0]
     return family
+
+
+def _index(interface: str) -> int:
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError as error:
+        raise _cannot(interface, "there is no such interface any more") from error
 
 
 def _cannot(interface: str, cause: str | None) -> CaptureError:

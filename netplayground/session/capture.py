@@ -132,7 +132,6 @@ class Live:
     def run(self) -> Captured:
         """Go from the start to the complete dump."""
         self._ring.start(self._options.promiscuous)
-        index = socket.if_nametoindex(self._options.interface)
         self._loop.add(self._ring.fileno(), EPOLLIN, self._on_ring)
         if self._options.timeout_s is not None:
             self._loop.call_after(self._options.timeout_s, self.end)
@@ -142,7 +141,7 @@ class Live:
         counts = self._note_drops()
         self._clock.now = max(self._clock.now, time.time_ns())
         self._writer.close()
-        return Captured(self._imported(), counts, self._trouble(index))
+        return Captured(self._imported(), counts, self._trouble())
 
     def end(self) -> None:
         """Hear nothing more, and end once the ring is empty."""
@@ -198,11 +197,11 @@ class Live:
             self._drops = counts.drops
         return counts
 
-    def _trouble(self, index: int) -> str:
+    def _trouble(self) -> str:
         if not self._is_lost:
             return ""
         try:
-            socket.if_indextoname(index)
+            socket.if_indextoname(self._ring.index)
         except OSError:
             return f"{self._options.interface} is gone: the capture ends here"
         return f"{self._options.interface} went down: the capture ends here"

@@ -56,7 +56,7 @@ def _play(name: str, place: Path, seconds: float, *pace: str) -> tuple[float, in
             "tcpdump": [*_TCPDUMP, "-i", device, "-w", str(dump), "tcp"],
         }
         with _running(there, words[name], place / "capture.log") as capture:
-            _wait_until_hearing(there, capture, place)
+            _wait_until_hearing(there, capture, dump, place)
             gbit_s = _pour(here, there, place, seconds, pace)
             capture.send_signal(signal.SIGINT)
             capture.wait(_SLACK_S)
@@ -83,11 +83,14 @@ def _running(space: Space, command: list[str], log: Path) -> Iterator[subprocess
         run.wait()
 
 
-def _wait_until_hearing(space: Space, capture: subprocess.Popen[bytes], place: Path) -> None:
-    """Wait until a packet socket of the namespace hears all protocols of some interface."""
+def _wait_until_hearing(space: Space, capture: subprocess.Popen[bytes], dump: Path, place: Path) -> None:
+    """Wait until a packet socket of the namespace hears all protocols, and it is not only the one with which
+    a filter is compiled: then the file is there."""
     table = Path(f"/proc/{space.holder.pid}/net/packet")
     end = time.monotonic() + _SLACK_S
-    while not any(line.split()[3] == "0003" for line in table.read_text().splitlines()[1:]):
+    while not (
+        dump.exists() and any(line.split()[3] == "0003" for line in table.read_text().splitlines()[1:])
+    ):
         if time.monotonic() > end or capture.poll() is not None:
             raise Failed((place / "capture.log").read_text(errors="replace")[-2000:])
         time.sleep(0.01)

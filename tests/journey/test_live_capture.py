@@ -52,15 +52,20 @@ def capturing(place: Place, net: Net, *words: str, before: Sequence[str] = ()) -
     with contextlib.ExitStack() as stack:
         with net.entered():
             started = stack.enter_context(running(place, command))
-        wait_until(lambda: is_hearing(net) or started.process.poll() is not None)
+        wait_until(lambda: has_begun(place, net) or started.process.poll() is not None)
         yield started
 
 
-def is_hearing(net: Net) -> bool:
-    """Say whether a packet socket in the namespace is bound: its line has ETH_P_ALL and an interface."""
+def has_begun(place: Place, net: Net) -> bool:
+    """Say whether plg hears: the dump is made after the filter, for which libpcap hears for a moment."""
+    return place.dump.exists() and hearers(net) > 0
+
+
+def hearers(net: Net) -> int:
+    """Count the packet sockets that are bound: such a line has ETH_P_ALL and an interface."""
     with net.entered():
         lines = Path("/proc/thread-self/net/packet").read_text().splitlines()[1:]
-    return any(fields[3] == "0003" and fields[4] != "0" for fields in map(str.split, lines))
+    return sum(fields[3] == "0003" and fields[4] != "0" for fields in map(str.split, lines))
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -126,7 +131,7 @@ def test_it_counts_the_packets_that_tcpdump_counts(place: Place, wire: Wire) -> 
     with wire.there.entered():
         words = [tcpdump, "-i", "wire", "-U", "-w", str(capture_file), "-Z", "root", "tcp"]
         witness = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: is_hearing(wire.there))
+    wait_until(lambda: hearers(wire.there) > 0 and capture_file.exists())
     with capturing(place, wire.there, "-i", "wire", "--filter", "tcp") as capture:
         wait_until(lambda: hearers(wire.there) == 2)
         for number in range(5):
@@ -144,12 +149,6 @@ def test_it_counts_the_packets_that_tcpdump_counts(place: Place, wire: Wire) -> 
     imported = place.path / "imported.traffic"
     assert run(place, plg("import", str(capture_file), "-f", str(imported))).status == 0
     assert_same(read_streams(place.dump), read_streams(imported))
-
-
-def hearers(net: Net) -> int:
-    with net.entered():
-        lines = Path("/proc/thread-self/net/packet").read_text().splitlines()[1:]
-    return sum(fields[3] == "0003" and fields[4] != "0" for fields in map(str.split, lines))
 
 
 # -- too slow ------------------------------------------------------------------------------------------
@@ -365,7 +364,7 @@ def test_a_terminal_sees_how_far_it_has_come(place: Place, wire: Wire) -> None:
             stderr=follower,
             env=place.environment(),
         )
-    wait_until(lambda: is_hearing(wire.there))
+    wait_until(lambda: has_begun(place, wire.there))
     with wire.here.datagrams(HERE) as speaker, wire.there.datagrams(THERE) as hearer:
         speaker.sendto(b"one", hearer.getsockname())
         hearer.recv(100)
