@@ -26,7 +26,7 @@ from hashlib import blake2b
 
 from netplayground.dump.model import SERVER
 from netplayground.replay.content import Content
-from netplayground.replay.flows import NOBODY, UDP, Flow, Letter
+from netplayground.replay.flows import ICMP, NOBODY, UDP, Flow, Letter
 from netplayground.replay.options import Strictness
 from netplayground.replay.refusals import Refusals
 from netplayground.replay.tape import NONE, Tape
@@ -134,8 +134,9 @@ class Exchange:
         said, event = self._look_up(flow, side, known)
         if said is Said.FOUND:
             self._has_come[event] = 1
-            lane = self._lanes[flow.number][side]
-            lane.highest = max(lane.highest, event)
+            if letter.quoted is None:
+                lane = self._lanes[flow.number][side]
+                lane.highest = max(lane.highest, event)
         if letter.quoted is None and said in (Said.FOUND, Said.REPEATED):
             self._learn(letter, flow, event)
         if flow.number in self._diverged:
@@ -155,7 +156,10 @@ class Exchange:
     def _look_up(self, flow: Flow, side: int, letter: Letter) -> tuple[Said, int]:
         lane, events = self._lanes[flow.number][side], flow.events[side]
         content = self._content.of(flow, letter.payload, letter.protocol, is_said=True)
-        while lane.next < len(events) and self._has_come[events[lane.next]]:
+        # An error is its kernel's, which may say it or not.
+        while lane.next < len(events) and (
+            self._has_come[events[lane.next]] or self._tape.is_error(events[lane.next])
+        ):
             lane.next += 1
         expected = events[lane.next] if lane.next < len(events) else None
         is_strict = self.strictness is Strictness.STRICT
@@ -237,6 +241,10 @@ class Exchange:
         """Compare this flow no longer."""
         self._diverged.add(flow.number)
 
+    def has_diverged(self, flow: Flow) -> bool:
+        """Whether this flow is compared no longer."""
+        return flow.number in self._diverged
+
     # What live processes hear.
 
     def is_heard(self, event: int) -> bool:
@@ -294,6 +302,12 @@ class Exchange:
             return True
         port = tape.ports_of(event)[1]
         return (process, port) in self._now_for or not self._flows.is_dynamic(port)
+
+    @staticmethod
+    def reply_to_echo(request: Letter, version: int) -> Delivery:
+        """What the kernel of a canned process answers, where the tape has nothing."""
+        payload = bytes(4) + request.payload[4:]
+        return Delivery(Letter(ICMP, request.receiver, request.sender, b"", 0, 0, payload), version)
 
     def delivery(self, event: int, process: int) -> Delivery | None:
         """A recorded datagram for a live process; None while the port that it is for is not known."""

@@ -281,6 +281,8 @@ class Player:
         elif said is Said.REPEATED:
             for answer in self._exchange.answers_again(event, course.process):
                 self._hand_over(course, answer)
+        elif letter.is_echo_request and letter.receiver not in (NOBODY, *self._courses):
+            self._stage.deliver(course.process, self._exchange.reply_to_echo(letter, version), False)
         self._go_on(course)
 
     def _follow(self, part: Part, moved: Sequence[Part]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 
 from netplayground.replay.compare import shared_length
@@ -14,6 +15,7 @@ from netplayground.replay.verdict import DivergenceKind
 
 _REPEATED = "datagrams said once more"
 _BEYOND = "datagrams after the recording's end"
+_LEFT_OUT = "datagrams left out, where a later one of their flow came"
 _ERRORS = "ICMP errors that are not in the recording"
 
 
@@ -57,10 +59,11 @@ class PostOffice:
             where, event = self._where(letter), course.released_up_to()
             text = "said a datagram to whom it said none in the recording"
         else:
-            where, text = flow_text(self._tape, flow), "said more datagrams than recorded"
+            where, text = flow_text(self._tape, flow), "said more datagrams than it had said"
             self._exchange.diverge(flow)
             if not self._exchange.has_come(event):
-                kind, text = DivergenceKind.DIFFERENT, "said another datagram than recorded"
+                kind = DivergenceKind.DIFFERENT
+                text = f"said other bytes than in {self._which(flow, event)}"
                 expected = self._tape.read(self._tape.offset[event], self._tape.length[event])
         offset = shared_length(expected, letter.payload)
         self._referee.posts(kind, course, flow, event, text, where, offset, expected, letter.payload)
@@ -82,13 +85,23 @@ class PostOffice:
     def _miss(self, course: Course, flow: Flow, side: int) -> None:
         own, tape = self._own(flow, side), self._tape
         missing = [event for event in own if not self._exchange.is_done(event)]
+        if not self._exchange.has_diverged(flow):
+            come = sum(map(self._exchange.has_come, own))
+            self._referee.notes[_LEFT_OUT] += len(own) - come - len(missing)
         if missing:
             first = missing[0]
-            text = f"never said {len(missing)} of {len(own)} datagrams"
+            text = f"never said {self._which(flow, first)}"
+            if len(missing) > 1:
+                text += f" and {len(missing) - 1:,} more"
             expected = tape.read(tape.offset[first], tape.length[first])
             where = flow_text(tape, flow)
             self._referee.posts(DivergenceKind.MISSING, course, flow, first, text, where, 0, expected)
             self._exchange.diverge(flow)
+
+    def _which(self, flow: Flow, event: int) -> str:
+        """Which of all that its side says on the flow."""
+        own = self._own(flow, self._tape.code[event] & 1)
+        return f"datagram {bisect_left(own, event) + 1:,} of {len(own):,}"
 
     def _own(self, flow: Flow, side: int) -> list[int]:
         """What a process itself says: errors are its kernel's."""

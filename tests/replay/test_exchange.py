@@ -209,3 +209,82 @@ def test_a_rule_that_cannot_be_is_refused(text: str) -> None:
 
 def test_a_rule_is_read() -> None:
     assert parse_echo_rule("0:2@53") == EchoRule(0, 2, 53)
+
+
+def test_of_several_requests_under_way_each_has_its_own_bytes_in_its_answer() -> None:
+    """A resolver's client asks for A and AAAA from one socket at once."""
+    post = Post()
+    for identity, name in ((b"\0\1", b"A"), (b"\0\2", b"AAAA")):
+        post.say(HERE, THERE, 40000, PORT, identity + name)
+    answers = [post.say(THERE, HERE, PORT, 40000, identity + b"is") for identity in (b"\0\2", b"\0\1")]
+    play = exchange(post, Strictness.LOSSY, EchoRule(0, 2, PORT))
+    play.take(ask(45678, b"\x77\x77A"), 4)
+    play.take(ask(45678, b"\x88\x88AAAA"), 4)
+    said = [delivery.letter.payload for each in answers if (delivery := play.delivery(each, HERE))]
+    assert said == [b"\x88\x88is", b"\x77\x77is"]
+
+
+def test_of_equal_datagrams_each_socket_says_its_own() -> None:
+    post = Post()
+    events = [post.say(HERE, THERE, port, PORT, b"alive") for port in (40000, 50000, 40000, 50000)]
+    play = exchange(post)
+    found = [play.take(ask(port, b"alive"), 4)[1:] for port in (1025, 1026, 1026, 1025)]
+    assert [event for _, event in found] == [events[0], events[1], events[3], events[2]]
+
+
+def test_what_is_said_again_is_answered_again_if_it_was_answered() -> None:
+    post, (question, answer) = questions(40000)
+    play = exchange(post)
+    play.take(ask(45678, b"\0\0question 0"), 4)
+    assert play.take(ask(45678, b"\0\0question 0"), 4)[::2] == (Said.REPEATED, question)
+    assert list(play.answers_again(question, HERE)) == []
+    play.tell(answer, HERE)
+    assert list(play.answers_again(question, HERE)) == [answer]
+
+
+def test_the_answer_goes_to_the_socket_that_asked_again() -> None:
+    post, (question, answer) = questions(40000)
+    play = exchange(post)
+    for port in (45678, 45679):
+        assert play.take(ask(port, b"\0\0question 0"), 4)[2] == question
+    delivery = play.delivery(answer, HERE)
+    assert delivery is not None and delivery.letter.port == 45679
+
+
+def test_a_port_of_now_that_is_another_ones_recorded_port_is_no_trap() -> None:
+    """What a process answers to is the recorded port from which it heard."""
+    post, (*_, question, answer) = questions(40000, 50000)
+    play = exchange(post)
+    play.take(ask(50000, b"\0\0question 0"), 4)
+    play.tell(question, THERE)
+    said = play.take(Letter(UDP, THERE, HERE, b"", PORT, 50000, b"\0\0answer 1"), 4)
+    assert said[::2] == (Said.FOUND, answer)
+
+
+def test_ten_thousand_equal_datagrams_are_not_looked_through_for_each() -> None:
+    post = Post()
+    for number in range(10_000):
+        post.say(HERE, THERE, 40000, PORT, b"even" if number % 2 == 0 else b"odd")
+    play = exchange(post)
+    reads = 0
+    read = post.tape.read
+
+    def counting(offset: int, length: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        return read(offset, length)
+
+    post.tape.read = counting
+    for payload in (b"odd", b"even"):
+        for _ in range(5_000):
+            assert play.take(ask(45678, payload), 4)[0] is Said.FOUND
+    assert reads <= 3 * 10_000
+
+
+@pytest.mark.parametrize("speaks", [False, True])
+def test_who_is_a_member_of_a_group_is_known_by_the_port_from_which_it_speaks(speaks: bool) -> None:
+    post, group = Post(), bytes([224, 0, 0, 251])
+    event = post.say(HERE, NOBODY, 5353, 5353, b"who?", group)
+    if speaks:
+        post.say(THERE, HERE, 5353, 5353, b"me")
+    assert exchange(post).awaits_listener(event, THERE) == speaks
