@@ -15,7 +15,7 @@ function readModel() {
     lanes: meta.lanes.map(visible),
     kinds: meta.kinds,
     flows: meta.flows.map(readFlow),
-    talk: new Set(["chunk", "datagram"].map((kind) => meta.kinds.indexOf(kind))),
+    talk: Uint8Array.from({ length: 256 }, (_, code) => (["chunk", "datagram"].includes(meta.kinds[code & ~SIDE_BIT]) ? 1 : 0)),
   };
   model.count = model.seconds.length;
   model.end = model.seconds.reduce((most, value) => (value > most ? value : most), 0);
@@ -105,7 +105,7 @@ function kindOf(model, event) {
 }
 
 function isTalk(model, event) {
-  return model.talk.has(kindOf(model, event));
+  return model.talk[model.kind[event]] === 1;
 }
 
 // All payload as one character a byte: unpacked when it is first needed, or when the page has nothing else to do.

@@ -77,13 +77,15 @@ function make(tag, className, ...children) {
   return element;
 }
 
+const MARKS_MOST = 20; // in one line: a single letter may be all there is of it
+
 // Text in which what was searched for is marked.
 function marked(text, wanted) {
   if (!wanted) return [text];
   const pieces = [];
   const lower = text.toLowerCase();
   let from = 0;
-  for (let at = lower.indexOf(wanted); at >= 0 && lower.length === text.length; at = lower.indexOf(wanted, from)) {
+  for (let at = lower.indexOf(wanted); at >= 0 && pieces.length < 2 * MARKS_MOST && lower.length === text.length; at = lower.indexOf(wanted, from)) {
     pieces.push(text.slice(from, at), make("mark", "", text.slice(at, at + wanted.length)));
     from = at + wanted.length;
   }
