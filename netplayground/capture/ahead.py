@@ -82,3 +82,17 @@ class Behind:
     def close(self) -> None:
         """Wait, whatever came of it."""
         self._pool.shutdown()
+
+
+class AtOnce(Behind):
+    """The same, but nothing is left for later: whoever gives work takes back, then, what it is done with."""
+
+    def __init__(self) -> None:
+        self._last = None
+
+    def do(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Do a piece of work."""
+        work(*arguments)
+
+    def close(self) -> None:
+        """There is nothing to wait for."""

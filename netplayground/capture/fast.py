@@ -62,7 +62,13 @@ class Batches:
     """Takes whole batches."""
 
     def __init__(
-        self, reassembler: Reassembler, script: Script, teller: Teller, writer: DumpWriter, clock: Clock
+        self,
+        reassembler: Reassembler,
+        script: Script,
+        teller: Teller,
+        writer: DumpWriter,
+        clock: Clock,
+        behind: Behind,
     ) -> None:
         self._reassembler = reassembler
         self._script = script
@@ -73,7 +79,7 @@ class Batches:
         self._taken = -1
         self._room = bytearray()
         self._now = 0
-        self._behind = Behind()
+        self._behind = behind
         self._firsts = Firsts()
         self._memories: deque[Memory] = deque(maxlen=_REMEMBERED)
         script.memory = self._recall

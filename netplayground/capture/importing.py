@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netplayground.capture.ahead import Ahead
+from netplayground.capture.ahead import Ahead, AtOnce, Behind
 from netplayground.capture.connection import Gaps
 from netplayground.capture.fragments import Fragments
 from netplayground.capture.hosts import Hosts
@@ -75,7 +75,15 @@ class Imported:
 class Importer:
     """One import: packets in, a dump out."""
 
-    def __init__(self, options: ImportOptions, writer: DumpWriter, hosts: Hosts, clock: Clock) -> None:
+    def __init__(
+        self,
+        options: ImportOptions,
+        writer: DumpWriter,
+        hosts: Hosts,
+        clock: Clock,
+        behind: Behind | None = None,
+    ) -> None:
+        """Without `behind` a batch is written when `feed` returns: its memory may be used again."""
         self._clock = clock
         self.teller = Teller(writer, hosts)
         self._script = Script(self.teller)
@@ -83,7 +91,8 @@ class Importer:
         self.reassembler = Reassembler(self._script, *choices)
         self._batches: Batches | None = None
         if options.vectors and (batches := _short_way()[0]):
-            self._batches = batches(self.reassembler, self._script, self.teller, writer, clock)
+            told = self._script, self.teller, writer, clock
+            self._batches = batches(self.reassembler, *told, behind or AtOnce())
         else:
             self._script.memory = self.teller.recall
         self._fragments = Fragments()
@@ -237,7 +246,7 @@ def _import(options: ImportOptions, progress: Progress) -> Imported:
         # What is not a capture is refused before the dump is touched.
         clock.now = next((packet[1] for packet in batch.packets()), 0) if batch else 0
         writer = DumpWriter.create(options.dump, _run(options, hosts), clock.now, clock)
-        importer = Importer(options, writer, hosts, clock)
+        importer = Importer(options, writer, hosts, clock, Behind())
         try:
             while batch is not None:
                 importer.feed(batch, prepared)

@@ -24,9 +24,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from netplayground.capture import records
-from netplayground.capture.importing import Imported, ImportOptions, import_captures
+from netplayground.capture.hosts import Hosts
+from netplayground.capture.importing import Imported, Importer, ImportOptions, import_captures
+from netplayground.capture.telling import Clock
 from netplayground.dump.check import check_dump
+from netplayground.dump.model import RunHeader
 from netplayground.dump.reader import open_dump
+from netplayground.dump.writer import DumpWriter
 from netplayground.packet import udp
 from netplayground.packet.tcp import ACK, PSH, RST
 
@@ -230,3 +234,20 @@ def test_a_connection_is_not_silent_while_a_run_of_it_lasts(tmp_path: Path) -> N
     check_dump(tmp_path / "dump")
     with open_dump(tmp_path / "dump") as dump:
         assert sum(each.bytes[0] for each in dump.connections) == 8000
+
+
+def test_a_batch_is_written_when_it_was_fed_unless_that_is_left_to_a_thread(tmp_path: Path) -> None:
+    """A live capture gives its memory back to the kernel then."""
+    path, clock = write(tmp_path / "c", pcap(crowd(3))), Clock()
+    clock.now = START_NS
+    writer = DumpWriter.create(tmp_path / "dump", RunHeader(subnets=(), processes=()), START_NS, clock)
+    importer = Importer(ImportOptions((path,), tmp_path / "dump"), writer, Hosts({}), clock)
+    source = records.Records(path)
+    for batch in source.batches():
+        importer.feed(batch)
+        batch.buffer[:] = bytes(len(batch.buffer))
+    source.close()
+    importer.finish()
+    writer.close()
+    import_captures(ImportOptions((path,), tmp_path / "other"))
+    assert told(tmp_path / "dump")[1:] == told(tmp_path / "other")[1:]
