@@ -84,7 +84,7 @@ class Player:
         )
         self._loose = Loose(options.patience_ns)
         self._judge = Judge(tape, self._assignment, self._referee, self._loose, self._is_beyond_tape)
-        self._post = PostOffice(tape, self._exchange, self._referee, self._is_beyond_tape)
+        self._post = PostOffice(tape, self._exchange, self._referee, self._may_say_more)
         for course in self._courses.values():
             self._post.expect_of(course)
         # Where the tape ends: at the mark, else with its last event.
@@ -555,6 +555,10 @@ class Player:
         tail = end - min(_TAIL_NS, end // 10)
         # A process's own timers know of no lag, and of no speed.
         return self._now - self._began >= tail or (self._is_timed and self._time >= tail)
+
+    def _may_say_more(self, course: Course) -> bool:
+        """Whether a process was cut short by the recording's end."""
+        return self._is_beyond_tape(course) and not self._has_ended_on_tape(course)
 
     def _has_ended_on_tape(self, course: Course) -> bool:
         """Whether all that the process ever did is on the tape."""

@@ -23,12 +23,12 @@ class PostOffice:
     """Decides of each datagram whether it is as recorded."""
 
     def __init__(
-        self, tape: Tape, exchange: Exchange, referee: Referee, is_beyond_tape: Callable[[Course], bool]
+        self, tape: Tape, exchange: Exchange, referee: Referee, may_say_more: Callable[[Course], bool]
     ) -> None:
         self._tape = tape
         self._exchange = exchange
         self._referee = referee
-        self._is_beyond_tape = is_beyond_tape
+        self._may_say_more = may_say_more
 
     def expect_of(self, course: Course) -> None:
         """Count what a live process is to say."""
@@ -51,7 +51,7 @@ class PostOffice:
         return said, event
 
     def _differs(self, course: Course, letter: Letter, flow: Flow | None, event: int) -> None:
-        if self._is_beyond_tape(course):
+        if self._may_say_more(course):
             self._referee.notes[_BEYOND] += 1
             return
         kind, expected = DivergenceKind.EXTRA, b""

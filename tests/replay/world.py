@@ -11,6 +11,7 @@ from itertools import count
 
 from netplayground.dump.model import CLIENT, SERVER, Connection, Ending, Endpoint, Process
 from netplayground.replay.exchange import Delivery
+from netplayground.replay.flows import UDP, Letter
 from netplayground.replay.masks import parse_masks
 from netplayground.replay.options import ReplayOptions
 from netplayground.replay.part import Part
@@ -57,6 +58,13 @@ class TapeWriter:
         if outcome is Outcome.ACCEPTED:
             self._add(number, ESTABLISHED)
         return number
+
+    def datagram(self, sender: int, receiver: int, ports: tuple[int, int], data: bytes) -> TapeWriter:
+        offset = len(self.payload)
+        self.payload += data
+        letter = Letter(UDP, sender, receiver, b"", *ports, data)
+        self.tape.add_datagram(letter, 4, self._now(), offset, len(data))
+        return self
 
     def say(self, number: int, side: int, data: bytes) -> TapeWriter:
         offset = len(self.payload)
@@ -172,7 +180,16 @@ class World:
         self._deliver(part, lambda line: setattr(line, "hears_rst", True), "rst")
 
     def deliver(self, process: int, delivery: Delivery, awaits_listener: bool) -> bool:
-        self.given.append((self.now - self.began, process, delivery.letter.payload))
+        actor, letter = self.actors[process], delivery.letter
+        if awaits_listener and letter.port not in actor.takes_datagrams_on:
+            return False
+        self.given.append((self.now - self.began, process, letter.payload))
+
+        def arrive() -> None:
+            actor.post.append(letter)
+            actor.resume()
+
+        self.later(self.delay(), arrive)
         return True
 
     def signal(self, process: int) -> None:
@@ -252,6 +269,8 @@ class Actor:
         self.upward = 0  # when the last connect to it will have come
         self.has_exited = False
         self.ports: set[int] | None = None  # where it listens; None: everywhere
+        self.takes_datagrams_on: set[int] = set()
+        self.post: list[Letter] = []  # datagrams that it has heard
         self._tasks: list[list[object]] = []
         self.go(world.scripts[process](self))
 
@@ -317,6 +336,15 @@ class Actor:
         part, player = line.part, self.world.player
         if line.is_open and part is not None and not line.said_fin:
             self.world.tell(line, lambda: player.on_bytes(part, memoryview(data), self.world.now))
+
+    def send(self, receiver: int, ports: tuple[int, int], data: bytes) -> None:
+        """Say a datagram."""
+        self.world.player.on_datagram(
+            Letter(UDP, self.process, receiver, b"", *ports, data), 4, self.world.now
+        )
+
+    def hear_datagrams(self, count: int) -> Callable[[], bool]:
+        return lambda: len(self.post) >= count
 
     def fin(self, line: Line) -> None:
         part, player = line.part, self.world.player
