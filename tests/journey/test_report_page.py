@@ -11,10 +11,8 @@ import pytest
 from dump import making
 from dump.making import opened, say, writing
 from journey.browser import Browser, browsing
-from journey.runs import Place, plg, record, run
 from report.talks import every_protocol, many_chunks, talk
 
-from needs import needs_program, needs_root, needs_tun
 from netplayground.cli.main import main
 from netplayground.dump.model import CLIENT, SERVER, Process
 from netplayground.replay.verdict import Divergence, DivergenceKind, Verdict
@@ -236,32 +234,3 @@ def test_a_torn_recording_says_so(browser: Browser, tmp_path: Path) -> None:
     writer.close(complete=False)
     look(browser, tmp_path / "dump")
     assert "The recording is torn. Missing:" in browser.text("#warnings")
-
-
-def test_the_divergence_of_a_replay_is_shown_in_its_place(browser: Browser, place: Place) -> None:
-    """Redis recorded, its client replayed saying something else."""
-    needs_root()
-    needs_tun()
-    needs_program("redis-server", "redis-cli")
-    serve = "db: redis-server --bind 0.0.0.0 --protected-mode no --save ''"
-    ended = record(
-        *(place, serve, "app: redis-cli -h db set colour green; redis-cli -h db get colour"),
-        options=("--ready", "db", "--until", "app"),
-    )
-    assert ended.status == 0, ended
-    verdict = place.path / "verdict.json"
-    words = "app: redis-cli -h db set colour brown; redis-cli -h db get colour"
-    assert run(place, plg("--replay", "-f", str(place.dump), "--report", str(verdict), words)).status == 3
-    look(browser, place.dump, "--replay", str(verdict))
-    assert browser.text("#replay h2") == "The replay diverged in 1 place"
-    rows = shown(browser, "talk")
-    assert rows[0].endswith("→ set colour green")
-    assert "✗ app, byte 29: said other bytes than recorded" in rows[1]
-    expected = "".join(row[-8:] for row in rows if row.startswith("expected"))
-    actual = "".join(row[-8:] for row in rows if row.startswith("actual"))
-    assert "green" in expected and "brown" in actual
-    assert browser.run("[...document.querySelectorAll('#talk .differs')].length") > 0
-    browser.click("#flows-1")
-    assert "get colour" in shown(browser, "talk")[0]
-    browser.click("#replay button")
-    assert browser.text("#talk-about").startswith("#0 ")

@@ -117,7 +117,7 @@ function divergenceItem(each) {
     });
     return [button];
   }
-  const compared = comparison(each, 16).map((line) => make("div", "line mono wrong", ...line.compared()));
+  const compared = comparison(each, innerWidth / 8).map((line) => make("div", "line mono wrong", ...(line.compared ? line.compared() : [line.text])));
   return [words, make("div", "scroll", ...compared)];
 }
 

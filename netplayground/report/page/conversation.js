@@ -218,7 +218,7 @@ class Conversation {
     this.shown.add(each);
     each.line = lines.length;
     for (const line of this.wrapped(`✗ ${each.process}, byte ${each.offset.toLocaleString("en")}: ${each.text}`, each.side)) lines.push({ ...line, wrong: true });
-    for (const line of comparison(each, this.width < 100 ? 8 : 16)) lines.push(line);
+    for (const line of comparison(each, this.width)) lines.push(line);
   }
 
   openDivergence(each) {
@@ -243,26 +243,40 @@ class Conversation {
   }
 }
 
+const BESIDE_LEAST = 77; // columns
+
 // Expected beside actual, or one below the other where there is no room; what differs is marked.
-function comparison(each, width) {
-  const [expected, actual] = [bytesOfHex(each.expected), bytesOfHex(each.actual)];
+function comparison(each, columns) {
+  const both = [bytesOfHex(each.expected), bytesOfHex(each.actual)];
+  const isBeside = columns >= BESIDE_LEAST;
+  const width = columns >= (isBeside ? 2 * BESIDE_LEAST : BESIDE_LEAST) ? 16 : 8;
   const lines = [];
-  const row = (name, mine, other, at) => ({ wrong: true, compared: () => [make("span", "offset", `${name} ${String(each.window + at).padStart(6)}  `), ...differing(mine, other, at, width)] });
-  for (let at = 0; at < Math.max(expected.length, actual.length); at += width) {
-    lines.push(row("expected", expected, actual, at), row("actual  ", actual, expected, at));
+  if (isBeside && both.some((side) => side.length)) {
+    lines.push({ wrong: true, text: `${" ".repeat(8)}${"expected".padEnd(4 * width + 1)}   actual` });
+  }
+  for (let at = 0; at < Math.max(...both.map((side) => side.length)); at += width) {
+    const offset = `${String(each.window + at).padStart(6)}  `;
+    const cells = both.map((mine, k) => differing(mine, both[1 - k], at, width));
+    if (isBeside) lines.push(compared(offset, ...cells[0], " │ ", ...cells[1]));
+    else ["expected", "actual  "].forEach((name, k) => lines.push(compared(`${name} ${offset}`, ...cells[k])));
   }
   return lines;
 }
 
+function compared(offset, ...cells) {
+  return { wrong: true, compared: () => [make("span", "offset", offset), ...cells.map((cell) => (typeof cell === "string" ? cell : cell.cloneNode(true)))] };
+}
+
+// A row of hex and text, in which every byte that the other does not have there is marked.
 function differing(mine, other, at, width) {
-  const cells = [];
+  const hexes = [];
   const texts = [];
   for (let k = at; k < at + width; k += 1) {
     const hex = k < mine.length ? mine[k].toString(16).padStart(2, "0") : "  ";
     const text = k < mine.length ? asciiOf(mine.subarray(k, k + 1)) : " ";
     const differs = k < mine.length && mine[k] !== other[k];
-    cells.push(differs ? make("b", "differs", hex) : hex, " ");
+    hexes.push(differs ? make("b", "differs", hex) : hex, " ");
     texts.push(differs ? make("b", "differs", text) : text);
   }
-  return [...cells, " ", ...texts];
+  return [...hexes, " ", ...texts];
 }
