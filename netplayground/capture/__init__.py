@@ -1,10 +1,13 @@
 """Packets to conversations: pcap and pcapng in, reassembly of TCP, a dump out; and a dump out as packets.
 
-    octets ─ records ─ link, network ─ reassembly ─ importing ─ dump.writer
-    (file)   (packets)  (headers)       (streams)    (processes, events)
+    octets ─ records ─ link, network, fragments ─ reassembly ─ telling ─ dump.writer
+    (file)   (packets)  (headers)                 (streams)    (events)
 
 `records` cuts a file into batches of packets; `link` and `network` find the TCP segment in each, `fragments`
-puts IP fragments together, `reassembly` turns segments into events, and `importing` writes the events. Where
-NumPy is installed, `columns` and `fast` do for whole batches at once what is in order, and hand the odd
-packets to `reassembly`.
+puts IP fragments together; `reassembly` knows all connections, each a `connection` of two `stream`s, and
+tells a listener what happens. `importing` leads the packets through, `telling` writes the dump.
+
+Where NumPy is installed, `fast` takes whole batches: `columns` (headers), `runs` (rows by connection),
+`ordinary` and `lives` (connections that are as they should be), `packing` and `keeping` (their place in the
+dump). What is odd goes the way above. `ahead` does it in three steps at a time.
 """

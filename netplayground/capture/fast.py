@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from heapq import heapify, heappop
 from operator import itemgetter
 
@@ -23,15 +22,16 @@ import numpy as np
 from netplayground.capture.ahead import Behind
 from netplayground.capture.columns import Array, Columns, decode
 from netplayground.capture.connection import Connection
+from netplayground.capture.items import ODD, OTHER, Work, list_items, rows_of_run
 from netplayground.capture.keeping import Closed, Firsts, begin, close, go_on
 from netplayground.capture.lives import Lives
 from netplayground.capture.memory import Memory
 from netplayground.capture.network import turned
-from netplayground.capture.ordinary import Ordinary, find_ordinary
+from netplayground.capture.ordinary import find_ordinary
 from netplayground.capture.packing import Accepted, Packed, Pass
 from netplayground.capture.reassembly import Reassembler
 from netplayground.capture.records import Batch
-from netplayground.capture.runs import Directions, Rows, Runs, find_directions, find_runs, sort_rows
+from netplayground.capture.runs import Directions, find_directions, find_runs, sort_rows
 from netplayground.capture.script import Action, Script
 from netplayground.capture.telling import Clock, Teller, Told
 from netplayground.dump.ledger import SEQUENCE_STEP
@@ -42,8 +42,6 @@ LEAST = 32
 """A batch of fewer packets is sooner taken one by one."""
 _REMEMBERED = 8
 """Of so many batches it is known where in the dump their chunks are."""
-_OTHER, _ODD, _RUN = range(3)
-_WIDTH = 14
 
 TakePacket = Callable[[int, int, int], None]
 """Takes link type, begin and end of a packet that goes the other way."""
@@ -147,7 +145,7 @@ class Batches:
         places = zip(slots.tolist(), self._firsts.of(slots).tolist(), strict=True)
         return [self._lives.release(slot, first) for slot, first in places]
 
-    def _sort_out(self, columns: Columns, directions: Directions) -> _Work:
+    def _sort_out(self, columns: Columns, directions: Directions) -> Work:
         lives = self._lives
         rows = sort_rows(columns, directions, lives)
         ordinary = find_ordinary(columns, rows, lives, self._reassembler)
@@ -156,14 +154,14 @@ class Batches:
         keys = {slot: lives.key(slot) for slot in odd.tolist()}
         self._release(odd)
         self._memories.append(Memory(rows, columns))
-        return _Work(rows, find_runs(columns, rows), ordinary, [], keys)
+        return Work(rows, find_runs(columns, rows), ordinary, [], keys)
 
     # -- 3: in the order of the capture ------------------------------------------------------------
 
-    def _decide(self, columns: Columns, work: _Work | None, other: TakePacket) -> None:
+    def _decide(self, columns: Columns, work: Work | None, other: TakePacket) -> None:
         reassembler, buffer = self._reassembler, columns.octets.data
         self._taken = -1
-        items, rows = iter(_items(columns, work)), list[list[int]]()
+        items, rows = iter(list_items(columns, work)), list[list[int]]()
         item = next(items, None)
         while item is not None or rows:
             if item is None or (rows and rows[0] < item):
@@ -172,16 +170,16 @@ class Batches:
                 at, _time, kind, number, *facts = item
                 item = next(items, None)
             self._go_to(columns, at)
-            if kind == _OTHER:
+            if kind == OTHER:
                 other(*facts[:3])
                 continue
             assert work is not None
             key = work.key(number)
-            if kind == _ODD:
+            if kind == ODD:
                 side, sequence, ack, flags, begin, end, *_ = facts
                 reassembler.segment(turned(key) if side else key, sequence, ack, flags, buffer[begin:end])
             elif not self._accept(at, key, facts, work):
-                rows += _rows_of_run(columns, work, facts[-1])
+                rows += rows_of_run(columns, work, facts[-1])
                 heapify(rows)
         self._go_to(columns, len(columns.time) - 1)
 
@@ -200,7 +198,7 @@ class Batches:
             reassembler.advance(int(times[at]), at - self._taken)
             self._taken = at
 
-    def _accept(self, at: int, key: bytes, facts: list[int], work: _Work) -> bool:
+    def _accept(self, at: int, key: bytes, facts: list[int], work: Work) -> bool:
         found = self._reassembler.find(key)
         if found is None:
             return False
@@ -223,7 +221,7 @@ class Batches:
 
     # -- 4: in the dump ----------------------------------------------------------------------------
 
-    def _write(self, columns: Columns, work: _Work | None) -> None:
+    def _write(self, columns: Columns, work: Work | None) -> None:
         """Number what has begun and note what was said; packing and writing it is left to a thread."""
         actions = self._number(self._script.take(), work)
         if work is None:
@@ -256,7 +254,7 @@ class Batches:
         memory.settle(payload)
         self._firsts.enter(*begun, closed, block, self._writer)
 
-    def _number(self, actions: list[Action], work: _Work | None) -> list[Action]:
+    def _number(self, actions: list[Action], work: Work | None) -> list[Action]:
         """Give all connections that have begun their ids, in the order of their beginnings, and add to the
         actions what is to be told of new addresses."""
         opened = self._teller.opened
@@ -334,70 +332,3 @@ class Batches:
 def _times(columns: Columns, actions: list[Action]) -> list[int]:
     times: list[int] = columns.time[[action[0] for action in actions]].tolist() if actions else []
     return times
-
-
-@dataclass(slots=True)
-class _Work:
-    """A batch's rows, sorted out; `keys` are those of the slots that were ordinary no more."""
-
-    rows: Rows
-    runs: Runs
-    ordinary: Ordinary
-    accepted: list[Accepted]
-    keys: dict[int, bytes]
-
-    def key(self, number: int) -> bytes:
-        """Give the key of a connection that is not ordinary."""
-        unknown = self.rows.unknown
-        return self.keys[number] if number < unknown else self.rows.keys[number - unknown]
-
-
-def _items(columns: Columns, work: _Work | None) -> list[list[int]]:
-    """Give runs, odd rows and other packets in the order of the capture: packet, time, what it is, number of
-    its connection, and ten facts, which are others for each."""
-    others = np.flatnonzero(~columns.is_usual)
-    tables = [_others(columns, others)]
-    if work is not None:
-        runs = work.runs
-        left = work.ordinary.of[runs.low] < 0
-        odd = runs.low[np.flatnonzero(left & runs.is_odd)]
-        tables += [_odd(columns, work.rows, odd), _plain(columns, work, np.flatnonzero(left & ~runs.is_odd))]
-    table = np.concatenate(tables)
-    items: list[list[int]] = table[np.argsort(table[:, 0], kind="stable")].tolist()
-    return items
-
-
-def _table(columns: Columns, kind: int, rows: Array, *fields: Array) -> Array:
-    table = np.zeros((len(rows), _WIDTH), np.int64)
-    table[:, 0], table[:, 1], table[:, 2] = rows, columns.time[rows], kind
-    for number, field in enumerate(fields, 3):
-        table[:, number] = field
-    return table
-
-
-def _others(columns: Columns, rows: Array) -> Array:
-    nobody = np.zeros(len(rows), np.int64)
-    places = (columns.link_type[rows], columns.data[rows], columns.end[rows])
-    return _table(columns, _OTHER, rows, nobody, *places)
-
-
-def _odd(columns: Columns, rows: Rows, at: Array) -> Array:
-    row = rows.row[at]
-    begin = columns.begin[row]
-    said = (columns.sequence[row], columns.ack[row], columns.flags[row], begin, begin + columns.length[row])
-    return _table(columns, _ODD, row, rows.connection[at], rows.side[at], *said)
-
-
-def _rows_of_run(columns: Columns, work: _Work, run: int) -> list[list[int]]:
-    """Give the rows of a run that was not accepted, as odd ones."""
-    at = np.arange(int(work.runs.low[run]), int(work.runs.high[run]))
-    items: list[list[int]] = _odd(columns, work.rows, at).tolist()
-    return items
-
-
-def _plain(columns: Columns, work: _Work, which: Array) -> Array:
-    runs, low = work.runs, work.runs.low[which]
-    pairs = (runs.first, runs.said, runs.ack, runs.count)
-    facts = [each[which] for pair in pairs for each in pair]
-    end = columns.time[work.rows.row[runs.high[which] - 1]]
-    return _table(columns, _RUN, work.rows.row[low], work.rows.connection[low], *facts, end, which)
