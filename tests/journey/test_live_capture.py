@@ -129,7 +129,7 @@ def test_it_counts_the_packets_that_tcpdump_counts(place: Place, wire: Wire) -> 
     (tcpdump,) = needs_program("tcpdump")
     capture_file = place.path / "by-tcpdump.pcap"
     with wire.there.entered():
-        words = [tcpdump, "-i", "wire", "-U", "-w", str(capture_file), "-Z", "root", "tcp"]
+        words = [tcpdump, "-i", "wire", "-U", "-B", "32768", "-w", str(capture_file), "-Z", "root", "tcp"]
         witness = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: hearers(wire.there) > 0 and capture_file.exists())
     with capturing(place, wire.there, "-i", "wire", "--filter", "tcp") as capture:
