@@ -76,7 +76,7 @@ class Player:
         )
         self._referee = Referee(tape, live, self._assignment.optional)
         self._clock = TapeClock(options.speed)
-        self._turns = Turns(tape, self._clock, self._is_timed)
+        self._turns = Turns(tape, self._clock, self._is_timed, stage.look_at)
         self._patience = Patience(options, stage.look_at, self._referee)
         self._stall = Stall(tape, self._courses, options, stage.look_at, self._referee)
         self._overtime = Overtime(

@@ -59,9 +59,13 @@ class Patience:
         if instead is None:
             course.is_resigned = True  # until it does or hears something
             return False
+        since = now - max(course.idle_since + course.idle_in_recording(), course.looked_at)
         course.looked_at = now
         if self._look_at(course.process) is not Activity.IDLE:
-            course.idle_since += self._step
+            course.idle_since += since
+        else:
+            # A look that comes late finds who could not be heard meanwhile: what we overslept does not count.
+            course.idle_since += since - self._step
         if now - course.idle_since - course.idle_in_recording() < self._patience:
             return False
         course.give_up_before(*instead)

@@ -11,6 +11,7 @@ Listening = Set[tuple[IPv4Address | IPv6Address, int]]
 _TRIES_BEFORE_ASKING = 3  # connects to a port that a server is most likely to listen on soon
 _LOOK_NS = 5_000_000
 _SHARE = 10  # a look takes up to 16 ms, where nobody listens and the kernel's table is large: so rarely
+_LONGEST_NS = 150_000_000  # but within a replay's patience, also where a look was interrupted
 
 
 class Ports:
@@ -70,7 +71,7 @@ class Ports:
         self._looks += 1
         self._open = {port: self._open.get(port, self._looks) for _, port in self._listening()}
         end = self._clock()
-        self._next_look = end + max(_LOOK_NS, (_SHARE - 1) * (end - begin))
+        self._next_look = end + min(_LONGEST_NS, max(_LOOK_NS, (_SHARE - 1) * (end - begin)))
 
     def _newest_unknown(self, is_dynamic: bool) -> int | None:
         if not is_dynamic and self._reached_in is None:

@@ -322,3 +322,32 @@ def test_a_server_that_never_comes_up_is_named_when_the_stall_time_is_over() -> 
     assert verdict.first is not None
     assert "was to accept" in verdict.first.text
     assert world.now - world.began < 12 * SECOND
+
+
+def test_a_server_is_asked_in_the_recorded_order_though_it_answers_in_another() -> None:
+    """As redis does: it counts the requests of one round one by one, and writes the answers in reverse."""
+    writer, rounds = TapeWriter("client", "server"), 40
+    one, two = writer.connect(0, 1), writer.connect(0, 1)
+    for turn in range(rounds):
+        writer.after(0.3).say(one, CLIENT, b"up").after(0.02).say(two, CLIENT, b"up")
+        writer.after(0.3).say(two, SERVER, b"%4d" % (2 * turn + 1)).after(0.02).say(
+            one, SERVER, b"%4d" % (2 * turn)
+        )
+    writer.after(1).fin(one, CLIENT, SERVER).fin(two, CLIENT, SERVER)
+    count = iter(range(2 * rounds))
+
+    def serve(actor: Actor, line: Any) -> Script:
+        for turn in range(rounds):
+            yield actor.hear(line, 2 * turn + 2)
+            actor.say(line, b"%4d" % next(count))
+        yield actor.hear_fin(line)
+        actor.fin(line)
+
+    def script(actor: Actor) -> Script:
+        for _ in range(2):
+            yield actor.accept()
+            actor.go(serve(actor, actor.accepted.pop(0)))
+
+    verdict = World(writer.after(1).end(1), {1: script}).run()
+    assert not verdict.has_diverged, verdict.first
+    assert (verdict.connection_share, verdict.byte_share, verdict.reordered) == (1.0, 1.0, 0)
