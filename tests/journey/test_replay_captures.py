@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from journey import programs, replays
-from journey.programs import Program
+from journey.replays import Program
 from journey.runs import Ended, Place, record_command, run, witnessed
 
 from needs import needs_program
