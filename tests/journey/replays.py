@@ -49,6 +49,7 @@ class Program:
     client: str
     port: int
     options: tuple[str, ...] = ()  # of recording and replays
+    replaying: tuple[str, ...] = ()  # of replays alone
     ignore: tuple[str, ...] = ()  # regular expressions: what differs from run to run
     refresh: Callable[[], None] = field(default=_nothing)
     """Brings the server's files back to what they were, before each run."""
@@ -127,7 +128,7 @@ def replay_program(
     return replay(
         place,
         *program.commands(mode),
-        options=[*program.run_options(), *options],
+        options=[*program.run_options(), *program.replaying, *options],
         ignore=program.ignore,
         before=before,
         deadline_s=program.deadline_s,

@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from journey import loads, pages, programs, replays
+from journey import loads, pages, posts, programs, replays
 from journey.ordinary import as_nobody
+from journey.replays import Program
 from journey.runs import Place
 
 GIB = 1 << 30
@@ -61,8 +62,17 @@ def _namespaces_of_processes() -> Iterator[str]:
 
 
 def replay_series(place: Place, name: str, times: int) -> None:
+    """A program of programs.py, so often in each mode."""
+    play_series(place, programs.make(name, place), name, times)
+
+
+def post_series(place: Place, name: str, make: Callable[[Place], Program], times: int) -> None:
+    """One that speaks in datagrams."""
+    play_series(place, make(place), name, times)
+
+
+def play_series(place: Place, program: Program, name: str, times: int) -> None:
     """Record a program once and replay it so often in each mode; all must do as recorded."""
-    program = programs.make(name, place)
     recorded = replays.record_program(place, program)
     failed = 0
     for mode in replays.Mode:
@@ -96,6 +106,11 @@ JOURNEYS: dict[str, Callable[[Place], None]] = {
     "ten-minutes": lambda place: loads.load(place, 600),
     "one-minute-tape": one_minute,
     **{f"replay-50/{name}": partial(replay_series, name=name, times=50) for name in programs.PROGRAMS},
+    **{
+        f"post-50/{name}": partial(post_series, name=name, make=make, times=50)
+        for name, make in posts.POSTS.items()
+    },
+    "rally-10000": partial(post_series, name="rally-10000", make=partial(posts.rally, count=10_000), times=1),
     **{f"replay-256/{name}": partial(replay_series, name=name, times=20) for name in programs.CROWDS},
 }
 
