@@ -221,6 +221,24 @@ def test_ten_thousand_chunks_are_a_few_rows(browser: Browser, tmp_path: Path) ->
     assert browser.run("document.querySelectorAll('.row').length") < 200
 
 
+def test_of_a_long_conversation_what_is_asked_for_is_made_into_lines(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with writing(tmp_path / "dump") as writer:
+        talk(writer, [(CLIENT, b"%d" % number + b"\n" * 100) for number in range(2000)], 80)
+    look(browser, tmp_path / "dump")
+    browser.click("#talk")
+    browser.run("document.getElementById('talk').scrollTop = 1e9")
+    assert shown(browser, "talk")[-1].endswith("later events not shown here: choose one in the sequence")
+    browser.click("#tab-sequence")
+    assert shown(browser, "sequence")
+    browser.run("document.getElementById('sequence').focus()")
+    browser.press("End")
+    rows = shown(browser, "talk")
+    assert rows[0] == "… 2,003 earlier events not shown here: choose one in the sequence"
+    assert rows[1].endswith("db:80  ends its side")
+
+
 def test_an_empty_recording_has_a_page(browser: Browser, tmp_path: Path) -> None:
     with writing(tmp_path / "dump"):
         pass

@@ -131,7 +131,7 @@ function showProcesses() {
 
 function showHeads() {
   const cells = (box, words) => byId(box).append(...words.map(([className, text]) => make("span", className, text)));
-  cells("flows-head", [["name", "no."], ["when", "opened, s"], ["who", "client → server"], ["number", "to server"], ["number", "to client"], ["ending", "ended"]]);
+  cells("flows-head", [["name", "no."], ["when", "opened, s"], ["who", "client → server"], ["number", "bytes →"], ["number", "← bytes"], ["ending", "ended"]]);
   const lanes = make("span", model.lanes.length <= LIFELINES_MOST ? "lifelines" : "who");
   if (model.lanes.length <= LIFELINES_MOST) {
     model.lanes.forEach((name, lane) => {
@@ -223,7 +223,7 @@ function begin() {
   const wrong = model.meta.replay && model.meta.replay.divergences.find((each) => each.flow !== undefined);
   if (wrong) {
     flowList.mark(view.flows.indexOf(wrong.flow));
-    conversation.open(wrong.flow);
+    conversation.open(wrong.flow, wrong.event);
     conversation.list.scrollTo(wrong.line, "center");
   } else if (view.flows.length) flowList.select(0);
   if (state.text) refresh();

@@ -12,9 +12,9 @@ function colour(name) {
 }
 
 function timeLabels(u, splits) {
-  const span = u.scales.x.max - u.scales.x.min;
-  const [factor, unit] = span < 0.002 ? [1e6, "µs"] : span < 2 ? [1e3, "ms"] : [1, "s"];
-  const digits = Math.max(0, Math.min(6, Math.ceil(-Math.log10((span * factor) / splits.length)) + 1));
+  const { min, max } = u.scales.x;
+  const [factor, unit] = max < 0.002 ? [1e6, "µs"] : max < 2 ? [1e3, "ms"] : [1, "s"];
+  const digits = Math.max(0, Math.min(9, Math.ceil(-Math.log10(((max - min) * factor) / splits.length)) + 1));
   return splits.map((value) => `${Number((value * factor).toFixed(digits))} ${unit}`);
 }
 
@@ -28,7 +28,7 @@ function chartOptions(width, height, extra) {
     width,
     height,
     legend: { show: false },
-    padding: [8, 12, 0, 0],
+    padding: [8, 24, 0, 0],
     cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false }, sync: { key: "time" } },
     ...extra,
   };

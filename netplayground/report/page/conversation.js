@@ -3,6 +3,7 @@
 
 const LINE = 20;
 const WRAP_LEAST = 24;
+const LINES_MOST = 100_000; // made at once: more take longer than a person waits
 
 class Conversation {
   constructor(model) {
@@ -15,16 +16,17 @@ class Conversation {
     for (const mode of ["decoded", "text", "hex"]) {
       byId(`mode-${mode}`).addEventListener("click", () => {
         this.chosen = mode;
-        this.open(this.flow);
+        this.open(this.flow, this.event);
       });
     }
-    new ResizeObserver(() => this.flow >= 0 && this.width !== this.columns() && this.open(this.flow)).observe(byId("talk"));
+    new ResizeObserver(() => this.flow >= 0 && this.width !== this.columns() && this.open(this.flow, this.event)).observe(byId("talk"));
   }
 
   // Show a flow; `event` comes into sight.
   open(flow, event = -1) {
     if (flow < 0) return;
     this.flow = flow;
+    this.event = event;
     const its = this.model.flows[flow];
     this.streams = [bytesOfStream(this.model, flow, 0), bytesOfStream(this.model, flow, 1)];
     this.events = eventsOf(this.model, flow);
@@ -32,7 +34,10 @@ class Conversation {
     this.mode = this.chosen === "decoded" && !this.decoded ? "text" : this.chosen || (this.decoded ? "decoded" : "text");
     this.width = this.columns();
     this.placeOf = new Map();
-    this.lines = [...this.unplaced(its), ...this.makeLines()];
+    this.lines = [...this.unplaced(its), ...this.makeLines(0)];
+    if (event >= 0 && !this.placeOf.has(event) && this.mode !== "decoded") {
+      this.lines = [...this.unplaced(its), ...this.makeLines(this.events.indexOf(event))];
+    }
     this.describe(its);
     this.list.show(this.lines.length);
     this.list.scrollTo(event < 0 ? 0 : this.placeOf.get(event) || 0);
@@ -46,7 +51,7 @@ class Conversation {
   }
 
   columns() {
-    return Math.max(WRAP_LEAST, Math.floor((this.list.box.clientWidth - 40) / 7.3));
+    return Math.max(WRAP_LEAST, Math.floor((this.list.box.clientWidth - 38) / 7.23));
   }
 
   decode(its) {
@@ -79,7 +84,6 @@ class Conversation {
     if (its.ending) about.push(its.ending);
     const held = [0, 1].map((side) => this.streams[side].length);
     if (held[0] < its.bytes[0] || held[1] < its.bytes[1]) about.push(`this page holds the first ${held[0].toLocaleString("en")} and ${held[1].toLocaleString("en")}`);
-    if (this.lines.length > this.list.most) about.push(`of ${counted(this.lines.length, "line")} the first ${this.list.most.toLocaleString("en")} are shown`);
     byId("talk-about").textContent = about.join(" · ");
     const button = byId("mode-decoded");
     button.disabled = !this.decoded;
@@ -87,14 +91,19 @@ class Conversation {
     for (const mode of ["decoded", "text", "hex"]) byId(`mode-${mode}`).setAttribute("aria-pressed", String(mode === this.mode));
   }
 
-  makeLines() {
-    return this.mode === "decoded" ? this.decodedLines() : this.chunkLines(this.mode === "hex" ? (span) => this.hexLines(span) : this.textReader());
+  makeLines(from) {
+    return this.mode === "decoded" ? this.decodedLines() : this.chunkLines(from, this.mode === "hex" ? (span) => this.hexLines(span) : this.textReader());
   }
 
-  chunkLines(linesOf) {
+  chunkLines(from, linesOf) {
     const spans = new Map(this.spans().map((span) => [span.event, span]));
-    const lines = [];
-    for (const event of this.events) {
+    const lines = from ? [leftOut(from, "earlier")] : [];
+    for (let at = from; at < this.events.length; at += 1) {
+      const event = this.events[at];
+      if (lines.length >= LINES_MOST) {
+        lines.push(leftOut(this.events.length - at, "later"));
+        break;
+      }
       this.placeOf.set(event, lines.length);
       const span = spans.get(event);
       lines.push({ head: this.headOf(event), side: sideOf(this.model, event), quiet: !span });
@@ -141,7 +150,7 @@ class Conversation {
   }
 
   hexLines({ side, from, to, offset }) {
-    const width = this.width < 78 ? 8 : 16;
+    const width = this.width < 75 ? 8 : 16;
     const lines = [];
     for (let at = from; at < to; at += width) {
       lines.push({ hex: [offset + at - from, side, at, Math.min(to, at + width), width], side });
@@ -151,7 +160,11 @@ class Conversation {
 
   decodedLines() {
     const lines = [];
-    for (const said of this.decoded.messages) {
+    for (const [at, said] of this.decoded.messages.entries()) {
+      if (lines.length >= LINES_MOST) {
+        lines.push({ text: `… ${counted(this.decoded.messages.length - at, "later message")} not shown here`, quiet: true });
+        break;
+      }
       const span = this.spanAt(said.side, said.at);
       const event = span ? span.event : -1;
       const since = said.request ? this.spanAt(said.request.side, said.request.end - 1) : null;
@@ -222,7 +235,7 @@ class Conversation {
   }
 
   openDivergence(each) {
-    this.open(each.flow);
+    this.open(each.flow, each.event);
     this.list.scrollTo(each.line || 0, "center");
     this.list.box.focus({ preventScroll: true });
   }
@@ -243,7 +256,11 @@ class Conversation {
   }
 }
 
-const BESIDE_LEAST = 77; // columns
+function leftOut(count, when) {
+  return { text: `… ${counted(count, `${when} event`)} not shown here: choose one in the sequence`, quiet: true };
+}
+
+const BESIDE_LEAST = 76; // columns
 
 // Expected beside actual, or one below the other where there is no room; what differs is marked.
 function comparison(each, columns) {
@@ -252,10 +269,10 @@ function comparison(each, columns) {
   const width = columns >= (isBeside ? 2 * BESIDE_LEAST : BESIDE_LEAST) ? 16 : 8;
   const lines = [];
   if (isBeside && both.some((side) => side.length)) {
-    lines.push({ wrong: true, text: `${" ".repeat(8)}${"expected".padEnd(4 * width + 1)}   actual` });
+    lines.push({ wrong: true, text: `${" ".repeat(7)}${"expected".padEnd(4 * width + 1)}   actual` });
   }
   for (let at = 0; at < Math.max(...both.map((side) => side.length)); at += width) {
-    const offset = `${String(each.window + at).padStart(6)}  `;
+    const offset = `${String(each.window + at).padStart(5)}  `;
     const cells = both.map((mine, k) => differing(mine, both[1 - k], at, width));
     if (isBeside) lines.push(compared(offset, ...cells[0], " │ ", ...cells[1]));
     else ["expected", "actual  "].forEach((name, k) => lines.push(compared(`${name} ${offset}`, ...cells[k])));

@@ -5,6 +5,8 @@
 
 const MOST_LINES = 400;
 const MOST_WIDTH = 4000;
+const MOST_MESSAGES = 50_000;
+const TOO_MANY = `after the first ${MOST_MESSAGES.toLocaleString("en")} messages, not decoded`;
 
 function message(side, at, end, title, lines = []) {
   return { side, at, end, title: shortened(title, MOST_WIDTH), lines };
@@ -45,6 +47,7 @@ function parseHttp(bytes, side, methods) {
   let at = 0;
   let answered = 0;
   while (at < bytes.length) {
+    if (found.length >= MOST_MESSAGES) return [...found, ...rest(side, bytes, at, TOO_MANY)];
     const stop = indexOfBytes(bytes, BLANK_LINE, at, Math.min(bytes.length, at + HEAD_MOST));
     const head = latin(bytes.subarray(at, stop < 0 ? Math.min(bytes.length, at + HEAD_MOST) : stop)).split("\r\n");
     if (!(side ? STATUS_LINE : REQUEST_LINE).test(head[0])) return [...found, ...rest(side, bytes, at, "not HTTP")];
@@ -159,6 +162,7 @@ function parseRedis(bytes, side) {
   const found = [];
   let at = 0;
   while (at < bytes.length) {
+    if (found.length >= MOST_MESSAGES) return [...found, ...rest(side, bytes, at, TOO_MANY)];
     const isInline = !side && bytes[at] !== 42;
     const stop = isInline ? indexOfBytes(bytes, [10], at, Math.min(bytes.length, at + 64 * 1024)) : -1;
     const value = isInline ? (stop < 0 ? null : { type: "+", end: stop + 1, text: utf8(bytes.subarray(at, stop)).trim() }) : respValue(bytes, at);
@@ -204,6 +208,7 @@ function parsePostgres(bytes, side, opener) {
   }
   let isOpening = side === 0;
   while (at < bytes.length) {
+    if (found.length >= MOST_MESSAGES) return [...found, ...rest(side, bytes, at, TOO_MANY)];
     const from = isOpening ? at : at + 1;
     const length = u32(bytes, from);
     const end = from + length;
