@@ -159,7 +159,7 @@ class Assignment:
         found = self._openings[side].get(record.number)
         if found is None:
             stream = TapeStream(self._tape, record, side)
-            if self._masks:
+            if self._masks or self._tape.redactions:
                 first = next(segments(stream, self._masks), None)
                 found = b"" if first is None or first.mask is not None else first.data[:OPENING]
             else:

@@ -251,7 +251,7 @@ def shared_length(one: bytes, other: bytes) -> int:
 
 def new_comparison(tape: Tape, record: Record, side: int, masks: Sequence[Mask]) -> Comparison:
     """A comparison from the record's beginning."""
-    if masks:
+    if masks or tape.redactions:
         return MaskedComparison(tape, record, side, masks)
     return PlainComparison(tape, record, side)
 
@@ -286,7 +286,7 @@ def heard_in(
         return None
     if record is other_record or not given:
         return given
-    if not masks:
+    if not (masks or tape.redactions):
         return given if begin_alike(tape, record, other_record, side, given) else None
     here, there = (segments(TapeStream(tape, entry, side), masks) for entry in (record, other_record))
     return _alike(here, there, given)

@@ -28,6 +28,7 @@ from netplayground.dump.model import SERVER
 from netplayground.replay.content import Content
 from netplayground.replay.flows import ICMP, NOBODY, UDP, Flow, Letter
 from netplayground.replay.options import Strictness
+from netplayground.replay.redaction import Layouts
 from netplayground.replay.refusals import Refusals
 from netplayground.replay.tape import NONE, Tape
 
@@ -68,13 +69,14 @@ class _Pile:
 class _Lane:
     """One side of one flow in this replay."""
 
-    __slots__ = ("highest", "next", "piles")
+    __slots__ = ("highest", "layouts", "next", "piles")
 
     def __init__(self) -> None:
         self.next = 0  # the first that has not come, by its place among the side's events
         self.highest = -1  # the last event that has come
         self.piles: dict[bytes | tuple[bytes, int], _Pile] | None = None
         """By content, and by content and recorded port; once order is lost."""
+        self.layouts: Layouts | None = None
 
 
 class Exchange:
@@ -155,7 +157,8 @@ class Exchange:
 
     def _look_up(self, flow: Flow, side: int, letter: Letter) -> tuple[Said, int]:
         lane, events = self._lanes[flow.number][side], flow.events[side]
-        content = self._content.of(flow, letter.payload, letter.protocol, is_said=True)
+        payload = self._layouts(flow, side).recorded_for(letter.payload)
+        content = self._content.of(flow, payload, letter.protocol, is_said=True)
         # An error is its kernel's, which may say it or not.
         while lane.next < len(events) and (
             self._has_come[events[lane.next]] or self._tape.is_error(events[lane.next])
@@ -180,6 +183,13 @@ class Exchange:
             if found != NONE:
                 return Said.FOUND, found
         return Said.REPEATED, (of_port or same).events[-1]
+
+    def _layouts(self, flow: Flow, side: int) -> Layouts:
+        lane = self._lanes[flow.number][side]
+        if lane.layouts is None:
+            events = flow.events[side] if self._tape.redactions.datagrams else ()
+            lane.layouts = Layouts(self._tape, self._tape.redactions, events)
+        return lane.layouts
 
     def _is_known(self, letter: Letter) -> bool:
         """Whether its port stands for a recorded one."""

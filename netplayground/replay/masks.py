@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Protocol
 
 from netplayground.errors import UsageError
 from netplayground.replay.growth import growing, is_always_empty, needle_of, parse_tree
-from netplayground.replay.streams import TapeStream
+from netplayground.replay.redaction import Span
 
 MOST = 1 << 16
 """No match is longer."""
@@ -97,18 +98,18 @@ class Segment:
         return Segment(self.data[size:], self.mask)
 
 
-def parse_masks(ignore: Sequence[bytes]) -> tuple[Mask, ...]:
-    """The masks of `--ignore`; UsageError for what is no regular expression or can match no byte."""
+def parse_masks(ignore: Sequence[bytes], option: str = "--ignore") -> tuple[Mask, ...]:
+    """The masks of an option; UsageError for what is no regular expression or can match no byte."""
     masks = []
     for text in ignore:
         shown = repr(text.decode("utf-8", "backslashreplace"))
         try:
             tree = parse_tree(text)
             if is_always_empty(tree):
-                raise UsageError(f"cannot use --ignore {shown}: it matches the empty string only")
+                raise UsageError(f"cannot use {option} {shown}: it matches the empty string only")
             masks.append(_mask(text, tree))
         except (re.error, OverflowError, RecursionError) as error:
-            raise UsageError(f"cannot use --ignore {shown}: {error}") from error
+            raise UsageError(f"cannot use {option} {shown}: {error}") from error
     return tuple(masks)
 
 
@@ -159,6 +160,43 @@ def _words_mask(words: Collection[bytes], guards: _Guards) -> Mask:
     return _mask(text, parse_tree(text))
 
 
+class Stream(Protocol):
+    """A recorded stream, read from its beginning; `redacted` are the spans of it that stand for others."""
+
+    redacted: Sequence[Span]
+
+    def read_exactly(self, length: int) -> bytes:
+        """Give so many bytes, fewer only at the end."""
+
+
+@cache  # what is redacted in two records alike must be one mask
+def any_bytes(length: int) -> Mask:
+    """The mask of so many bytes, whatever they are."""
+    return Mask(re.compile(b"(?s:.{%d})" % length), re.compile(b"(?s:.{0,%d})" % (length - 1)), b"", None)
+
+
+class _Redacted:
+    """The next span of what was redacted, as a _Coming."""
+
+    __slots__ = ("_next", "_spans", "end", "mask", "start")
+
+    def __init__(self, spans: Sequence[Span]) -> None:
+        self._spans = spans
+        self._next = 0
+        self.start = self.end = -1
+        self.mask = any_bytes(1)
+
+    def look(self, _buffer: bytes, _base: int, place: int, settled: int) -> bool:
+        spans = self._spans
+        while self._next < len(spans) and spans[self._next][1] <= place:
+            self._next += 1
+        if self._next == len(spans) or spans[self._next][0] >= settled:
+            return False
+        self.start, self.end = max(place, spans[self._next][0]), spans[self._next][1]
+        self.mask = any_bytes(self.end - self.start)
+        return True
+
+
 class _Coming:
     """The next span of one mask; `place` counts from the stream's beginning."""
 
@@ -180,9 +218,11 @@ class _Coming:
         return self.start >= place
 
 
-def segments(stream: TapeStream, masks: Sequence[Mask]) -> Iterator[Segment]:
+def segments(stream: Stream, masks: Sequence[Mask]) -> Iterator[Segment]:
     """Cut a recorded stream, from its beginning, into its segments; a window of it is held."""
-    coming = [_Coming(mask) for mask in masks]
+    coming: list[_Redacted | _Coming] = [_Coming(mask) for mask in masks]
+    if stream.redacted:
+        coming.insert(0, _Redacted(stream.redacted))
     buffer, base, place, settled = b"", 0, 0, 0
     window = _WINDOWS[0]
     while True:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from netplayground.replay.redaction import Span
 from netplayground.replay.tape import CHUNK, NONE, Record, Tape
 
 PIECE = 1 << 16
@@ -12,12 +13,13 @@ PIECE = 1 << 16
 class TapeStream:
     """Reads what one side of a record said, from its beginning."""
 
-    __slots__ = ("_event", "_into", "_tape")
+    __slots__ = ("_event", "_into", "_tape", "redacted")
 
     def __init__(self, tape: Tape, record: Record, side: int) -> None:
         self._tape = tape
         self._event = next_chunk(tape, record.heads[side])
         self._into = 0
+        self.redacted: Sequence[Span] = tape.redactions.streams.get((record.identity, side), ())
 
     def read(self, most: int) -> bytes:
         """Give up to `most` bytes, none only at the end; never more than what one event holds."""

@@ -36,6 +36,7 @@ from netplayground.dump.model import (
 )
 from netplayground.packet.quote import parse_quote
 from netplayground.replay.flows import LINK_LOCAL, Flow, Flows, Letter, is_error
+from netplayground.replay.redaction import Redactions, parse_redactions
 
 SYN, ESTABLISHED, CHUNK, FIN, RST, DATAGRAM, ERROR = 0, 1, 2, 4, 6, 8, 10
 NONE = 0xFFFFFFFF
@@ -196,6 +197,8 @@ class Tape:
         """When plg began to end the run; None where it ended by itself, or nobody knows."""
         self.missing = ""
         self.left_out: list[LeftOut] = []
+        self.redactions = Redactions()
+        """The bytes that stand for others; of streams by the recording's connection."""
         self.began_ns = 0
 
     def __len__(self) -> int:
@@ -285,6 +288,7 @@ def load_tape(recording: Recording) -> Tape:
     """Make the tape of a recording."""
     tape = Tape(recording.processes, recording.read)
     tape.missing = recording.missing
+    tape.redactions = parse_redactions(recording.facts())
     mark_ns = _take_facts(tape, recording.facts())
     numbers = {life.process.name: number for number, life in enumerate(tape.lives)}
     connections = recording.connections
