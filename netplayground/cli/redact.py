@@ -1,0 +1,77 @@
+"""`plg redact`: a copy of a dump without its secrets, which can be replayed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from netplayground.cli.import_ import Progress
+from netplayground.cli.invocation import debug_option
+from netplayground.cli.words import counted, printable, tell
+from netplayground.errors import PlaygroundError, UsageError
+
+
+@click.command(
+    "redact",
+    help="""Write a copy of the dump FILE in which each byte that a REGEX matches is an 'x'.
+
+    A REGEX is one on bytes. It is searched in all that one side of a connection says, across its chunks, in
+    each datagram, and in the commands; a match is at most 64 KiB long. A replay of the copy lets live
+    processes say any bytes in these places, but as many.
+
+    \b
+    plg redact dump.traffic -o clean.traffic --pattern '(?<=password=)[^&]*'
+    """,
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="OUT",
+    type=click.Path(path_type=Path),
+    help="The dump to write; an existing file is replaced once it is whole.",
+)
+@click.option(
+    "--pattern", "patterns", required=True, multiple=True, metavar="REGEX", help="What is secret; repeatable."
+)
+@debug_option
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+def command(path: Path, output: Path, patterns: tuple[str, ...]) -> None:
+    # Imported where it is used, as all that is heavy: see main.
+    from netplayground.replay.masks import parse_masks
+    from netplayground.report.redaction import redact
+
+    masks = parse_masks([os.fsencode(text) for text in patterns], "--pattern")
+    if output.exists() and path.exists() and output.samefile(path):
+        raise UsageError(f"cannot write {output}: it is the dump that is to be redacted")
+    with _appearing(output) as number, Progress() as progress:
+        done = redact(path, output, number, masks, progress.show)
+    commands = f", {counted(done.commands, 'command')} changed" if done.commands else ""
+    tell(f"{output}: {counted(done.bytes, 'byte')} in {counted(done.spans, 'place')} replaced{commands}")
+    if done.missing:
+        tell(f"torn as {path} is, missing: {printable(done.missing)}")
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[int]:
+    """A file, readable by its owner alone, that is there, whole, when the block has ended well."""
+    target = Path(os.path.realpath(path))
+    try:
+        if target.exists() and not target.is_file():
+            raise PlaygroundError(f"cannot write {path}: not a regular file")
+        number, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:200]}.")
+        try:
+            yield number
+            os.replace(name, target)
+        except BaseException:
+            os.unlink(name)
+            raise
+        finally:
+            os.close(number)
+    except OSError as error:
+        raise PlaygroundError(f"cannot write {path}: {error.strerror}") from error
