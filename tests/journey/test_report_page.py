@@ -54,6 +54,7 @@ def shown(browser: Browser, box: str) -> list[str]:
 def test_a_connection_is_chosen_and_read_as_requests_text_and_hex(browser: Browser, tmp_path: Path) -> None:
     look(browser, every_protocol(tmp_path / "dump"))
     assert browser.text("#found") == "4 conversations, 34 events"
+    assert "2 processes, 3 connections, 4 datagrams, " in browser.text("#summary")
     assert "→ POST /a?b=1 HTTP/1.1" in shown(browser, "talk")[0]
     browser.click("#flows-1")
     assert browser.text("#talk-about").startswith("#1 app:40000 → db:6379 · ")

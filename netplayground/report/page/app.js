@@ -74,8 +74,9 @@ function showHead() {
   document.title = name;
   byId("name").textContent = name;
   const connections = model.flows.filter((flow) => flow.protocol === "TCP").length;
+  const datagrams = model.flows.reduce((sum, { protocol, chunks }) => sum + (protocol === "TCP" ? 0 : chunks[0] + chunks[1]), 0);
   const bytes = [0, 1].map((side) => model.flows.reduce((sum, flow) => sum + flow.bytes[side], 0));
-  byId("summary").textContent = visible(`${meta.state}, recorded ${meta.started} by plg ${meta.version}: ${counted(meta.processes.length, "process", "processes")}, ${counted(connections, "connection")}, ${counted(bytes[0], "byte")} to servers, ${counted(bytes[1], "byte")} to clients, ${duration(model.end)}`);
+  byId("summary").textContent = visible(`${meta.state}, recorded ${meta.started} by plg ${meta.version}: ${counted(meta.processes.length, "process", "processes")}, ${counted(connections, "connection")}, ${datagrams ? counted(datagrams, "datagram") + ", " : ""}${counted(bytes[0], "byte")} to servers, ${counted(bytes[1], "byte")} to clients, ${duration(model.end)}`);
   const warnings = [
     ...(meta.missing ? [`The recording is torn. Missing: ${meta.missing}.`] : []),
     ...(meta.ambiguous ? [`Ambiguous: ${meta.ambiguous}.`] : []),
