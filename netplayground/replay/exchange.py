@@ -124,13 +124,14 @@ class Exchange:
     # What live processes say.
 
     def take(self, letter: Letter, version: int) -> tuple[Said, Flow | None, int]:
-        """Look for a live datagram on the tape: what it is there, its flow, and the event that it is."""
+        """Look for a live datagram on the tape: what it is there, its flow, and the event that it
+        is, or was expected to be."""
         if self.strictness is Strictness.OFF:
-            return Said.IGNORED, None, 0
+            return Said.IGNORED, None, NONE
         known = self._as_recorded(letter)
         place = self._flows.find(known)
         if place is None:
-            return Said.UNKNOWN, None, 0
+            return Said.UNKNOWN, None, NONE
         flow, side = place
         self._versions[flow.number, letter.sender] = version
         said, event = self._look_up(flow, side, known)
@@ -141,9 +142,18 @@ class Exchange:
                 lane.highest = max(lane.highest, event)
         if letter.quoted is None and said in (Said.FOUND, Said.REPEATED):
             self._learn(letter, flow, event)
+        elif letter.quoted is None and said is Said.UNKNOWN:
+            self._stand_in(letter, known, flow, side, event)
         if flow.number in self._diverged:
             said = Said.IGNORED
         return said, flow, event
+
+    def _stand_in(self, letter: Letter, known: Letter, flow: Flow, side: int, event: int) -> None:
+        """A live datagram is another than recorded: its sender is still to hear what it had heard then."""
+        if event != NONE and not self._has_come[event]:
+            if not self._is_known(known):
+                self._learn(letter, flow, event)
+            self._lanes[flow.number][side].next += 1
 
     def _as_recorded(self, letter: Letter) -> Letter:
         """With the recorded port in place of the one that is known to stand for it."""
@@ -174,9 +184,9 @@ class Exchange:
         key = _key(content)
         same = piles.get(key)
         if same is None:
-            return Said.UNKNOWN, expected if expected is not None else (events[-1] if events else 0)
+            return Said.UNKNOWN, expected if expected is not None else (events[-1] if events else NONE)
         if is_strict:
-            return Said.OUT_OF_TURN, expected or 0
+            return Said.OUT_OF_TURN, events[-1] if expected is None else expected
         of_port = piles.get((key, letter.source_port))
         for pile in (of_port, same):
             found = NONE if pile is None else self._first_to_come(pile)

@@ -273,7 +273,7 @@ class Player:
         course = self._courses[letter.sender]
         self._is_active(course)
         said, event = self._post.takes(course, letter, version)
-        if said in (Said.FOUND, Said.REPEATED):
+        if event != NONE and course.late:
             for late in course.late.pop(self._tape.ports_of(event)[0], ()):
                 self._deliver(course, late)
         if said is Said.FOUND:

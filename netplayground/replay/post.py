@@ -10,7 +10,7 @@ from netplayground.replay.course import Course
 from netplayground.replay.exchange import Exchange, Said
 from netplayground.replay.flows import UDP, Flow, Letter
 from netplayground.replay.referee import Referee, flow_text
-from netplayground.replay.tape import ERROR, Tape
+from netplayground.replay.tape import ERROR, NONE, Tape
 from netplayground.replay.verdict import DivergenceKind
 
 _REPEATED = "datagrams said once more"
@@ -61,7 +61,9 @@ class PostOffice:
         else:
             where, text = flow_text(self._tape, flow), "said more datagrams than it had said"
             self._exchange.diverge(flow)
-            if not self._exchange.has_come(event):
+            if event == NONE:
+                event = course.released_up_to()
+            elif not self._exchange.has_come(event):
                 kind = DivergenceKind.DIFFERENT
                 text = f"said other bytes than in {self._which(flow, event)}"
                 expected = self._tape.read(self._tape.offset[event], self._tape.length[event])

@@ -288,3 +288,15 @@ def test_who_is_a_member_of_a_group_is_known_by_the_port_from_which_it_speaks(sp
     if speaks:
         post.say(THERE, HERE, 5353, 5353, b"me")
     assert exchange(post).awaits_listener(event, THERE) == speaks
+
+
+def test_who_says_something_else_hears_all_the_same() -> None:
+    post, events = questions(40000, 50000)
+    play = exchange(post)
+    for port, answer in ((1025, events[1]), (1026, events[3])):
+        said, flow, event = play.take(ask(port, b"something else"), 4)
+        assert said is (Said.UNKNOWN if port == 1025 else Said.IGNORED)
+        assert flow is not None and not play.has_come(event)
+        play.diverge(flow)
+        delivery = play.delivery(answer, HERE)
+        assert delivery is not None and delivery.letter.port == port

@@ -171,3 +171,15 @@ def test_what_a_process_says_last_is_heard_though_it_has_exited() -> None:
     tape = writer.after(1).datagram(HERE, THERE, (RECORDED, PORT), b"ping 0").after(1).end(THERE)
     verdict = World(tape, {HERE: leaves}).run(most_s=60)
     assert (verdict.datagrams_matched, verdict.has_diverged) == (1, False)
+
+
+@pytest.mark.parametrize("tape", [TapeWriter("client", "server").after(50).end(), rounds(0)])
+def test_who_said_nothing_in_the_recording_may_say_nothing(tape: Tape) -> None:
+    verdict = World(tape, {HERE: asker(b"anybody?", most_ms=1)}).run(most_s=60)
+    assert [each.kind for each in verdict.divergences] == [DivergenceKind.EXTRA]
+
+
+def test_a_server_that_had_not_answered_may_not_answer() -> None:
+    tape = TapeWriter("client", "server").datagram(HERE, THERE, (RECORDED, PORT), b"ping 0").after(900)
+    verdict = World(tape.end(THERE), {THERE: server()}).run(most_s=60)
+    assert [(each.kind, each.process) for each in verdict.divergences] == [(DivergenceKind.EXTRA, "server")]
