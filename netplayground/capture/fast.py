@@ -40,6 +40,8 @@ from netplayground.dump.writer import DumpWriter
 
 LEAST = 32
 """A batch of fewer packets is sooner taken one by one."""
+_TIMES_MORE = 4
+"""Ordinary connections take so much less memory than others that there may be so many times more of them."""
 _REMEMBERED = 8
 """Of so many batches it is known where in the dump their chunks are."""
 
@@ -134,7 +136,7 @@ class Batches:
     def _let_go(self, now: int) -> None:
         """Give up connections that have been silent for long, or are too many."""
         limits = self._reassembler.limits
-        silent = self._lives.silent_since(now - limits.idle_ns, limits.connections)
+        silent = self._lives.silent_since(now - limits.idle_ns, _TIMES_MORE * limits.connections)
         for connection in self._release(silent):
             self._reassembler.forget(connection)
 

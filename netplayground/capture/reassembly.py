@@ -24,7 +24,7 @@ HOLD_PACKETS = 64
 """How long, in the capture's time and in packets, one packet may have overtaken another."""
 GAP_NS = 1_000_000_000
 GAP_PACKETS = 64
-_OVER_MOST = 1 << 14
+_OVER_MOST = 1 << 12
 _SERVERS_MOST = 1 << 16
 _EPHEMERAL = 32768
 """Where Linux begins to take ports for clients from (ip_local_port_range)."""
@@ -44,7 +44,7 @@ class Limits:
 
     connection: int = 16 << 20
     all: int = 64 << 20
-    connections: int = 1 << 16
+    connections: int = 3 << 13
     idle_ns: int = 3600 * 1_000_000_000
     when_full: Full = Full.SKIP
 

@@ -22,6 +22,8 @@ from netplayground.errors import CaptureError
 
 BATCH = 8 << 20
 """What is in memory at once. Never more packet data than TCP may leave unacknowledged in a dump."""
+PACKETS_MOST = 1 << 15
+"""… and no more packets than this: in the worst case each is a connection of its own."""
 BLOCK_MOST = 16 << 20
 RECORD_MOST = 1 << 18
 """libpcap's MAXIMUM_SNAPLEN: no program writes longer packets of a kind that holds IP."""
@@ -194,6 +196,12 @@ class Records:
         self._at, self._end = 0, rest + got
         return self._end >= length
 
+    def _cut(self, heads: list[int], layout: Layout, interfaces: tuple[Interface, ...]) -> Iterator[Batch]:
+        """Give batches of no more packets than may be worked at at once."""
+        for begin in range(0, len(heads), PACKETS_MOST):
+            some = heads[begin : begin + PACKETS_MOST]
+            yield Batch(self.path, self._buffer, some, layout, interfaces, self._base)
+
     def _finish(self) -> None:
         """The file is over: what is left is less than a record."""
         self.cut = self._end - self._at
@@ -213,7 +221,7 @@ class Records:
         while self._has(_RECORD_HEAD):
             heads = self._scan_records(order, max(RECORD_MOST, min(snap, BLOCK_MOST)))
             if heads:
-                yield Batch(self.path, self._buffer, heads, layout, interfaces, self._base)
+                yield from self._cut(heads, layout, interfaces)
             elif not self._has(self._record_length(order)):
                 break
         self._finish()
@@ -251,7 +259,7 @@ class Records:
             if heads:
                 interfaces = tuple(self._interfaces)
                 layout = Layout(self._order, True, 20, 28)
-                yield Batch(self.path, self._buffer, heads, layout, interfaces, self._base)
+                yield from self._cut(heads, layout, interfaces)
                 continue
             kind, length = self._head()
             if not self._has(length):

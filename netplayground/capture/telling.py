@@ -50,7 +50,7 @@ class Told:
     def __init__(self, writer: ConnectionWriter) -> None:
         self.writer = writer
         self.is_whole = True
-        self.chunks: deque[tuple[int, int, int, int]] = deque(maxlen=_REMEMBERED)
+        self.chunks: deque[tuple[int, int, int, int]] | None = None
         """Side, sequence number, length, offset in the file."""
 
     def recall(self, fd: int, side: int, sequence: int, length: int) -> bytes | None:
@@ -58,7 +58,7 @@ class Told:
         known = bytearray(length)
         found = 0
         end = sequence + length
-        for who, begin, size, offset in self.chunks:
+        for who, begin, size, offset in self.chunks or ():
             low, high = max(begin, sequence), min(begin + size, end)
             if who == side and low < high:
                 known[low - sequence : high - sequence] = os.pread(fd, high - low, offset + low - begin)
@@ -132,6 +132,8 @@ class Teller:
         """Tell what a side has said."""
         told = self._told(connection)
         offset = told.writer.chunk(side, memoryview(data))
+        if told.chunks is None:
+            told.chunks = deque(maxlen=_REMEMBERED)
         for place, length in told.writer.extents(offset, 0, len(data)):
             told.chunks.append((side, sequence, length, place))
             sequence += length
