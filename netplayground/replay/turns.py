@@ -132,8 +132,9 @@ class Turns:
         return None
 
     def _gap_ends(self, course: Course, event: int, part: Part | None) -> int:
-        """Between two connections gaps of up to 2 ms stay as they were."""
-        if course.last_given is None or course.last_given is part:
+        """Between two connections gaps of up to 2 ms stay as they were; a connect (no part yet) races with
+        nobody, for the one before it stands."""
+        if course.last_given is None or course.last_given is part or part is None:
             return 0
         gap = self._tape.time[event] - self._tape.time[course.last_event]
         return course.last_given_at + max(0, min(_SHORT_GAP_NS, gap))
