@@ -11,7 +11,7 @@ from typing import TextIO
 import click
 
 from netplayground.cli.invocation import debug_option
-from netplayground.cli.words import counted, tell
+from netplayground.cli.words import counted, printable, tell
 from netplayground.errors import CaptureError, UsageError
 
 _LEAST_MTU = 576
@@ -25,6 +25,7 @@ _LEAST_MTU = 576
     plg export dump.traffic -o out.pcapng     a capture, with right checksums (or .pcap)
     plg export dump.traffic -o streams/       a file for each direction of each connection, as tcpflow
     plg export dump.traffic --json            a line for each chunk
+    plg export dump.traffic -o tables/ --parquet
     """,
 )
 @click.option(
@@ -34,6 +35,7 @@ _LEAST_MTU = 576
     "--conn", "numbers", type=int, metavar="N", multiple=True, help="Only connection N; repeatable."
 )
 @click.option("--json", "as_json", is_flag=True, help="A line a chunk, to OUT or stdout.")
+@click.option("--parquet", "as_tables", is_flag=True, help="Tables for DuckDB and its like, into a folder.")
 @click.option(
     "--mtu",
     type=click.IntRange(_LEAST_MTU, 65535),
@@ -43,7 +45,11 @@ _LEAST_MTU = 576
 )
 @debug_option
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
-def command(path: Path, output: str | None, numbers: tuple[int, ...], as_json: bool, mtu: int) -> None:
+def command(
+    path: Path, output: str | None, numbers: tuple[int, ...], as_json: bool, as_tables: bool, mtu: int
+) -> None:
+    if as_tables and (as_json or output is None):
+        raise UsageError("cannot export tables: --parquet needs a folder, -o DIR/, and no --json")
     if output is None and not as_json:
         raise UsageError("cannot export: say where to with -o, or --json")
     # Imported where it is used, as all that is heavy: see main.
@@ -59,6 +65,12 @@ def command(path: Path, output: str | None, numbers: tuple[int, ...], as_json: b
             return
         assert output is not None
         target = Path(output)
+        if as_tables:
+            from netplayground.report.tables import export_tables
+
+            count = export_tables(recording, target, printable(str(path)), wanted)
+            tell(f"{target}: {counted(count, 'row')}")
+            return
         if target.suffix in (".pcap", ".pcapng") and not target.is_dir():
             count = export_capture(recording, target, wanted, mtu)
             tell(f"{target}: {counted(count, 'packet')}")
