@@ -64,7 +64,7 @@ def parse_environment(text: str, path: str) -> dict[str, str]:
     values: dict[str, str] = {}
     for number, line in enumerate(text.split("\n"), 1):
         try:
-            words = list(shlex.shlex(line.strip(), posix=True))
+            words = list(shlex.shlex(line.rstrip("\r"), posix=True))
         except ValueError as error:
             raise UsageError(f"cannot read {path}: line {number}: {str(error).lower()}") from error
         if len(words) < 3 or words[1] != "=" or _KEY.fullmatch(words[0]) is None:

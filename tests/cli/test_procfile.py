@@ -123,6 +123,8 @@ def test_any_text_is_commands_that_a_run_takes_or_is_refused(text: str) -> None:
         (r'A="a\nb\tc"', "a\nb\tc"),
         ("A=http://db:5000/x?y=z", "http://db:5000/x?y=z"),
         ("A=''", ""),
+        ("A=a\\ ", "a "),
+        ("A=1\r", "1"),
         ("A=naïve", "naïve"),
     ],
 )
