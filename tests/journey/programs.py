@@ -286,7 +286,7 @@ set net:max-retries 1
 get file -o $here/got
 cd up
 put $here/file -o lftp
-cls
+nlist
 END
 cmp $here/got $here/file && echo same
 """
