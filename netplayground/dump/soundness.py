@@ -17,12 +17,14 @@ from netplayground.dump.recording import Recording
 class Soundness:
     """Sums the MiBs of a complete dump; others have no CRC-32 to compare."""
 
-    __slots__ = ("_dump", "_is_sound", "_sums")
+    __slots__ = ("_dump", "_is_sound", "_sums", "_view")
 
     def __init__(self, recording: Recording) -> None:
         is_summed = isinstance(recording, Dump) and recording.state is State.COMPLETE
         self._dump = recording if is_summed and isinstance(recording, Dump) else None
         self._sums = recorded_sums(self._dump) if self._dump is not None else None
+        # One buffer for all: a fresh MiB each time costs as much as its sum.
+        self._view = memoryview(bytearray(WINDOW if self._sums is not None else 0))
         self._is_sound = bytearray(len(self._sums) if self._sums is not None else 0)
 
     def assure(self, offset: int, length: int) -> None:
@@ -37,6 +39,8 @@ class Soundness:
         dump, sums = self._dump, self._sums
         assert dump is not None and sums is not None
         at, after = window * WINDOW, min(dump.end, (window + 1) * WINDOW)
-        if crc32(dump.source.read(at, after - at)) != sums[window]:
+        piece = self._view[: after - at]
+        dump.source.read_over(piece, at)
+        if crc32(piece) != sums[window]:
             raise dump.source.damaged(f"the CRC-32 of bytes {at} to {after} is wrong", at)
         self._is_sound[window] = 1

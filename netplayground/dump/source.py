@@ -59,6 +59,15 @@ class Source:
         except OSError as error:
             raise DumpError(f"cannot read {self.path}: {error.strerror}") from error
 
+    def read_over(self, view: memoryview, offset: int) -> None:
+        """Fill `view` from an offset of the file on."""
+        try:
+            size = os.preadv(self.fd, [view], offset)
+        except OSError as error:
+            raise DumpError(f"cannot read {self.path}: {error.strerror}") from error
+        if size != len(view):
+            raise self.damaged(f"it became shorter than {self.size} bytes", offset + size)
+
     def read_block(self, offset: int, length: int, what: bytes) -> bytes:
         """Give the custom block that the index says is there."""
         if not blocks.CUSTOM_HEADER + 4 <= length <= blocks.MOST:
