@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netplayground.cli.words import counted, printable
+from netplayground.cli.words import counted, hex_rows, printable
 from netplayground.replay.verdict import Divergence, Verdict
 from netplayground.session.replay import ReplaySummary
 
 _MOST_SHOWN = 3
-_ROW = 16
 _MOST_LEFT_OUT = 10
 
 
@@ -77,7 +76,5 @@ def _divergence_lines(divergence: Divergence) -> Iterator[str]:
 def _window(what: str, start: int, data: bytes) -> Iterator[str]:
     if not data:
         yield f"  {what:8}  nothing more"
-    for at in range(0, len(data), _ROW):
-        row = data[at : at + _ROW]
-        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
-        yield f"  {what if not at else '':8}  {start + at:8d}  {row.hex(' '):<{3 * _ROW}} {text}"
+    for at, row in hex_rows(data):
+        yield f"  {what if not at else '':8}  {start + at:8d}  {row}"

@@ -55,11 +55,17 @@ def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def hex_lines(data: bytes) -> Iterator[str]:
-    """Sixteen bytes a line: offset, hex, text; a dot for what is no printable ASCII."""
+    """Sixteen bytes a line: offset, hex, text."""
+    for start, row in hex_rows(data):
+        yield f"{start:08x}  {row}"
+
+
+def hex_rows(data: bytes) -> Iterator[tuple[int, str]]:
+    """Sixteen bytes a row, with where they begin: hex, text; a dot for what is no printable ASCII."""
     for start in range(0, len(data), _HEX_WIDTH):
         piece = data[start : start + _HEX_WIDTH]
         text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in piece)
-        yield f"{start:08x}  {piece.hex(' '):<{3 * _HEX_WIDTH}} {text}"
+        yield start, f"{piece.hex(' '):<{3 * _HEX_WIDTH}} {text}"
 
 
 def write_lines(lines: Iterable[str]) -> None:

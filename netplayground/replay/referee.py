@@ -35,7 +35,6 @@ class Referee:
         self._bytes_matched = 0
         self._failed = bytearray(len(tape.records))
         self._settled = bytearray(len(tape.records))  # by record, a bit for each side
-        self._warnings: list[str] = []
         self.datagrams = 0  # that live processes are to say
         self.datagrams_matched = 0
 
@@ -232,7 +231,7 @@ class Referee:
             wanted = sum(1 << side for side in sides)
             done = self._settled[record.number] & wanted == wanted
             matched += done and not self._failed[record.number]
-        warnings = list(self._warnings)
+        warnings: list[str] = []
         if self._masked_whole:
             warnings.append(f"--ignore covers all that was said on {self._masked_whole} connections")
         return Verdict(

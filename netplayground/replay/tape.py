@@ -268,10 +268,6 @@ class Tape:
         """The version of IP that carried a datagram."""
         return self.labels[event] >> 32 & 0xFF
 
-    def sender_of(self, event: int) -> int:
-        """The process that said a datagram."""
-        return self.flow_of(event).processes[self.code[event] & 1]
-
     def _chain(self, entry: Record, side: int, what: int, event: int) -> None:
         if entry.tails[side] == NONE:
             entry.heads[side] = event

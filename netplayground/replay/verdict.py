@@ -141,16 +141,3 @@ class Verdict:
             ],
             "missing": self.missing,
         }
-
-
-def emit_window(window: int, data: bytes) -> list[str]:
-    """The bytes as lines of offset, hex and text, sixteen each."""
-    return [
-        f"{window + at:8d}  {row.hex(' '):<47}  {_text(row)}"
-        for at in range(0, len(data), 16)
-        for row in (data[at : at + 16],)
-    ]
-
-
-def _text(row: bytes) -> str:
-    return "".join(chr(octet) if 0x20 <= octet < 0x7F else "." for octet in row)

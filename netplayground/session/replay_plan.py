@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 
 from netplayground.dump.model import Address, Process
 from netplayground.errors import UsageError
@@ -53,7 +52,6 @@ class ReplayWords:
     ignore: tuple[str, ...] = ()
     udp: str = "lossy"
     echo: tuple[str, ...] = ()
-    report_path: Path | None = None
 
 
 def plan_replay(

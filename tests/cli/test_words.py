@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netplayground.cli import words
 from netplayground.cli.words import columns, counted, hex_lines, printable, seconds, shortened
 
 
@@ -51,3 +52,10 @@ def test_hex_has_the_text_beside_it() -> None:
     assert list(hex_lines(b"GET /\r\n\xff")) == [
         "00000000  47 45 54 20 2f 0d 0a ff                          GET /...",
     ]
+
+
+def test_a_row_has_sixteen_bytes_and_a_dot_for_what_cannot_be_shown() -> None:
+    first, second = words.hex_rows(bytes(range(0x18, 0x2A)))
+    assert first[0] == 0
+    assert first[1].endswith("........ !\"#$%&'")
+    assert (second[0], second[1].split()) == (16, ["28", "29", "()"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from netplayground.replay.verdict import Divergence, DivergenceKind, Verdict, emit_window
+from netplayground.replay.verdict import Divergence, DivergenceKind, Verdict
 
 ONE = Divergence(
     DivergenceKind.DIFFERENT,
@@ -51,10 +51,3 @@ def test_the_report_is_json() -> None:
     assert divergence["kind"] == "different"
     assert divergence["side"] == "client"
     assert bytes.fromhex(divergence["expected"]) == b"\x00SELECT"
-
-
-def test_a_window_has_sixteen_bytes_a_line_and_a_dot_for_what_cannot_be_shown() -> None:
-    first, second = emit_window(100, bytes(range(0x18, 0x2A)))
-    assert first.split()[0] == "100"
-    assert first.endswith("........ !\"#$%&'")
-    assert second.split() == ["116", "28", "29", "()"]
