@@ -2,7 +2,7 @@
 
 Such a connection has begun with SYN and SYN-ACK in the capture, and all of it was in order since. It has a
 slot: what each side is expected to say next, what is to be added to its sequence numbers in the dump, counts
-and times. At the first packet that is not ordinary it becomes a `Connection` like any other (`release`). One
+and times. At the first packet that is not ordinary it becomes a connection like any other (`release`). One
 that has been closed keeps its slot for a while: its last acknowledgements may still come, or come again.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from netplayground.capture.columns import Array, hash_keys
-from netplayground.capture.connection import Connection
+from netplayground.capture.following import Followed
 from netplayground.capture.reassembly import Reassembler
 from netplayground.capture.telling import Teller, Told
 from netplayground.dump.connection import State
@@ -126,12 +126,12 @@ class Lives:
             return silent
         return np.union1d(silent, live[np.argsort(last, kind="stable")[: len(live) // 8]])
 
-    def release(self, slot: int, first: int) -> Connection:
-        """Make a `Connection` of a slot whose first block is at `first`, and hand it to the reassembler."""
+    def release(self, slot: int, first: int) -> Followed:
+        """Make a connection of a slot whose first block is at `first`, and hand it to the reassembler."""
         key, turn = self.key(slot), int(self.turn[slot])
         pairs = {name: column[slot].tolist() for name, column in self.pairs.items()}
         single = {name: int(column[slot]) for name, column in self.singles.items()}
-        connection = Connection(key, self._reassembler, self._reassembler.listener)
+        connection = Followed(key, self._reassembler, self._reassembler.listener)
         connection.resume(turn, pairs["isn"], pairs["said"], pairs["segments"], int(self.fins[slot]))
         for stream, acked in zip(connection.streams, pairs["acked"], strict=True):
             if acked >= 0:
@@ -147,7 +147,7 @@ class Lives:
         return connection
 
     def _resumed(
-        self, connection: Connection, turn: int, pairs: dict[str, Any], single: dict[str, int], fins: int
+        self, connection: Followed, turn: int, pairs: dict[str, Any], single: dict[str, int], fins: int
     ) -> Told:
         by_role = slice(None, None, -1) if turn else slice(None)
         bases = [isn + shift + 1 for isn, shift in zip(pairs["isn"], pairs["shift"], strict=True)]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from netplayground.capture.connection import Connection, Gaps, Listener
+from netplayground.capture.following import Followed
 from netplayground.capture.network import turned
 from netplayground.capture.stream import AHEAD_MOST, Overlap
 from netplayground.errors import CaptureError
@@ -69,8 +70,8 @@ class Reassembler:
         self.cut = 0
         self.ignored = 0
         self.listener = listener
-        self._live: dict[bytes, Connection] = {}
-        self._by_key: dict[bytes, tuple[Connection, int]] = {}
+        self._live: dict[bytes, Followed] = {}
+        self._by_key: dict[bytes, tuple[Followed, int]] = {}
         self._holding: deque[tuple[int, int, Connection, bool]] = deque()
         self._over: deque[Connection] = deque()
         self._servers: set[bytes] = set()
@@ -95,7 +96,7 @@ class Reassembler:
 
     def segment(
         self, key: bytes, sequence: int, ack: int, flags: int, data: Octets, missing: int = 0
-    ) -> Connection | None:
+    ) -> Followed | None:
         """Take one segment; `missing` octets behind `data` were not captured."""
         found = self._by_key.get(key)
         if found is not None and flags & SYN and self._is_another(found, sequence, ack, flags):
@@ -113,7 +114,7 @@ class Reassembler:
         self._bury_if_over(connection)
         return connection
 
-    def adopt(self, connection: Connection) -> None:
+    def adopt(self, connection: Followed) -> None:
         """Take over a connection that somebody else has followed so far."""
         if not connection.is_over:
             self._live[connection.key] = connection
@@ -127,7 +128,7 @@ class Reassembler:
         if len(self._servers) < _SERVERS_MOST:
             self._servers.add(address + port)
 
-    def find(self, key: bytes) -> tuple[Connection, int] | None:
+    def find(self, key: bytes) -> tuple[Followed, int] | None:
         """Give the connection to which a segment with these ends belongs, and which of its sides sent it."""
         return self._by_key.get(key)
 
@@ -154,7 +155,7 @@ class Reassembler:
 
     # -- which connection --------------------------------------------------------------------------
 
-    def _is_another(self, found: tuple[Connection, int], sequence: int, ack: int, flags: int) -> bool:
+    def _is_another(self, found: tuple[Followed, int], sequence: int, ack: int, flags: int) -> bool:
         """Say whether a SYN opens another connection than the one of these ports that is known."""
         connection, side = found
         known = connection.initial[side]
@@ -176,10 +177,10 @@ class Reassembler:
         initial = connection.initial[1 - side]
         return initial < 0 or ack == initial + 1 & 0xFFFFFFFF
 
-    def _make(self, key: bytes) -> Connection:
+    def _make(self, key: bytes) -> Followed:
         if len(self._live) >= self.limits.connections:
             self._forget_longest_silent()
-        connection = Connection(key, self, self.listener)
+        connection = Followed(key, self, self.listener)
         self._live[key] = connection
         self._by_key[key] = connection, 0
         self._by_key[turned(key)] = connection, 1
