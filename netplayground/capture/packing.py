@@ -6,8 +6,6 @@ beginning, and what is to be added to a sequence number of the capture to have t
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_right
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,10 +18,9 @@ from netplayground.capture.ordinary import Ordinary
 from netplayground.capture.runs import Rows, Runs
 from netplayground.capture.telling import Told
 from netplayground.dump import segments
-from netplayground.dump.bulk import Blocks, pack
+from netplayground.dump.bulk import Blocks, Pieces
 from netplayground.dump.connection import ConnectionWriter
-from netplayground.dump.ledger import BATCH
-from netplayground.dump.writer import DumpWriter
+from netplayground.dump.writer import SPAN_MOST, DumpWriter
 from netplayground.packet.tcp import FIN
 
 _SEQUENCES = 0xFFFFFFFF
@@ -93,45 +90,30 @@ class Packed:
         self.done = 0
 
     def pack(self, room: bytearray) -> None:
-        """Make the blocks, in `room`."""
+        """Make the blocks; their headers are in `room` until they are written."""
         columns, rows, ordinary = self._source
         entries = self._entries
         self.positions, self._kinds = _blocks(rows, entries, ordinary)
         self.rows = rows.row[self.positions]
         blocks = _emit(columns, rows, entries, self.positions, self._kinds)
-        octets, starts = pack(blocks, columns.octets, room)
-        self._octets = octets.data
-        self._starts = starts
-        self._starts32 = array("I", starts.astype(np.uint32).tobytes())
-        # The acknowledgement behind a SYN-ACK is no event.
-        is_event = self._kinds != _ANSWERED
-        self._events_before = array("I", np.append(0, np.cumsum(is_event)).astype(np.uint32).tobytes())
-        self._ids = array("I", blocks.identity[is_event].astype(np.uint32).tobytes())
-        self._event_starts = array("I", starts[:-1][is_event].astype(np.uint32).tobytes())
+        self._pieces = Pieces(blocks, columns.octets, room)
         self._moved = np.zeros(len(self.rows), np.int64)
-        self._header = np.where(blocks.is_v4, segments.V4.size, segments.V6.size)
 
     def write(self, writer: DumpWriter, until: int) -> None:
         """Write the blocks before number `until` that have not been written."""
-        starts = self._starts32
+        starts = self._pieces.starts
         while self.done < until:
-            done, begin = self.done, starts[self.done]
-            end = until
-            if starts[end] - begin > BATCH:
-                end = max(done + 1, bisect_right(starts, begin + BATCH, done, end) - 1)
-            first, last = self._events_before[done], self._events_before[end]
-            view = self._octets[begin : starts[end]]
-            position = writer.span(view, self._ids[first:last], self._event_starts[first:last], begin)
-            self._moved[done:end] = position - begin
+            done, end = self.done, min(until, self.done + SPAN_MOST)
+            self._moved[done:end] = writer.span(self._pieces, done, end) - starts[done]
             self.done = end
 
     def places(self, count: int) -> tuple[Array, Array]:
         """Give where in the dump the payload of each of `count` positions is, and where the last block of
         each begins; -1 where there is none."""
-        begins = self._moved + self._starts[:-1]
+        begins = self._moved + self._pieces.starts[:-1]
         said = self._kinds == _SAID
         payload, block = np.full(count, -1), np.full(count, -1)
-        payload[self.positions[said]] = (begins + self._header)[said]
+        payload[self.positions[said]] = (begins + self._pieces.headers)[said]
         kept = self._kinds != _ANSWERED
         block[self.positions[kept]] = begins[kept]
         return payload, block
@@ -210,6 +192,8 @@ def _emit(columns: Columns, rows: Rows, entries: _Entries, at: Array, kinds: Arr
         begin=columns.begin[row],
         length=np.where(kinds == _SAID, rows.length[at], 0),
         tail=tails,
+        # The acknowledgement behind a SYN-ACK is no event.
+        is_event=~is_answer,
     )
 
 

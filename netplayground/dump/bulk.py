@@ -2,38 +2,48 @@
 
 `ConnectionWriter.chunk` says what such a block looks like; this packs the same, a column at a time, with
 NumPy. Only a capture is read so, and NumPy is asked for only there.
+
+The payload is not touched: the kernel gathers it from where it was read to (iovecs of writev(2), two for each
+block). What is made here are *rows* of one width, one for each block and one behind the last:
+
+    padding and length of the block before | headers of this block | unused
+
+so that the first iovec of a block is the end of the block before it and its own headers, the second one its
+payload.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from netplayground.dump import segments
+from netplayground.dump import segments, vectors
 from netplayground.dump.blocks import PACKET, PACKET_HEADER
-from netplayground.dump.index import RECORD
+from netplayground.dump.index import RECORD, EventLog
 from netplayground.packet import ip
 
 Array = NDArray[Any]
 
+_BEFORE = 8
+_ROW = _BEFORE + segments.V6.size
 _V4 = np.dtype(
     [
-        *((name, ">u4") for name in ("kind", "block", "interface")),
+        *((name, ">u4") for name in ("padding", "before", "kind", "block", "interface")),
         ("time", ">u8"),
         *((name, ">u4") for name in ("captured", "original")),
         *((name, ">u2") for name in ("first", "size", "id", "fragment", "protocol", "check")),
         ("ends", "V12"),
         *((name, ">u4") for name in ("sequence", "ack")),
         ("tail", ">u8"),
+        ("unused", f"V{segments.V6.size - segments.V4.size}"),
     ]
 )
 _V6 = np.dtype(
     [
-        *((name, ">u4") for name in ("kind", "block", "interface")),
+        *((name, ">u4") for name in ("padding", "before", "kind", "block", "interface")),
         ("time", ">u8"),
         *((name, ">u4") for name in ("captured", "original", "first")),
         *((name, ">u2") for name in ("size", "protocol")),
@@ -42,8 +52,8 @@ _V6 = np.dtype(
         ("tail", ">u8"),
     ]
 )
-assert _V4.itemsize == segments.V4.size and _V6.itemsize == segments.V6.size
-_OPTIONS = np.frombuffer(segments.SYN_OPTIONS, f"V{len(segments.SYN_OPTIONS)}")
+assert _V4.itemsize == _V6.itemsize == _ROW and PACKET_HEADER == 28
+_OPTIONS = np.frombuffer(segments.SYN_OPTIONS, np.uint8)
 RECORDS = np.dtype(
     [
         ("id", ">u4"),
@@ -57,10 +67,6 @@ RECORDS = np.dtype(
 )
 """The index's records of many connections (see `index`)."""
 assert RECORDS.itemsize == RECORD.size
-_LOOP_MOST = 12
-"""So many payloads of one length are copied one by one sooner than by a call of NumPy's."""
-_PIECE = 1 << 18
-"""So much is copied at once: what is gathered is scattered while it is still in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,55 +86,110 @@ class Blocks:
     length: Array
     tail: Array
     """The TCP header from its flags on: one of the constants of `segments`."""
+    is_event: Array
+    """Whether the index names the block."""
 
 
-def pack(blocks: Blocks, octets: Array, room: bytearray) -> tuple[Array, Array]:
-    """Give the packet blocks of segments whose payload lies in `octets`, and where each block begins.
+class Pieces:
+    """Packet blocks, of which a file is made by `DumpWriter.span`.
 
-    The last of these places is where the next block would begin. The blocks are in `room`, which grows.
+    `starts` says where each begins, counted from the first; its last is where the next would begin. `headers`
+    is how far in a block its payload begins.
     """
-    headers = np.where(blocks.is_v4, segments.V4.size, segments.V6.size)
-    is_opening = (blocks.tail == segments.SYN) | (blocks.tail == segments.SYN_ACK)
-    options = is_opening * len(segments.SYN_OPTIONS)
-    sizes = headers + (blocks.length + options + 3 & ~3) + 4
-    starts = np.zeros(len(sizes) + 1, np.int64)
-    np.cumsum(sizes, out=starts[1:])
-    if len(room) < starts[-1]:
-        room.extend(bytes(int(starts[-1]) - len(room)))
-    packed = np.frombuffer(room, np.uint8)[: starts[-1]]
-    for layout, rows in ((_V4, np.flatnonzero(blocks.is_v4)), (_V6, np.flatnonzero(~blocks.is_v4))):
-        if len(rows):
-            head = _headers(layout, blocks, rows, sizes[rows], options[rows], octets)
-            places(packed, layout.itemsize)[starts[rows]] = head.view(f"V{layout.itemsize}")
-    # The padding; where there is none, the payload comes over it.
-    places(packed, 4)[starts[1:] - 8] = np.zeros(1, "V4")
-    places(packed, 4)[starts[1:] - 4] = sizes.astype(">u4").view("V4")
-    copy(octets, blocks.begin, packed, starts[:-1] + headers, blocks.length)
-    opening = np.flatnonzero(is_opening)
-    places(packed, len(segments.SYN_OPTIONS))[starts[opening] + headers[opening]] = _OPTIONS
-    return packed, starts
+
+    def __init__(self, blocks: Blocks, octets: Array, room: bytearray) -> None:
+        """The payload lies in `octets`; the rows come into `room`, which grows. Both are good until all is
+        written."""
+        count = len(blocks.time)
+        is_opening = (blocks.tail == segments.SYN) | (blocks.tail == segments.SYN_ACK)
+        behind = np.where(is_opening, len(_OPTIONS), blocks.length)
+        self.headers = np.where(blocks.is_v4, segments.V4.size, segments.V6.size)
+        sizes = self.headers + (behind + 3 & ~3) + 4
+        self.starts = np.zeros(count + 1, np.int64)
+        np.cumsum(sizes, out=self.starts[1:])
+        if len(room) < (count + 1) * _ROW:
+            room.extend(bytes((count + 1) * _ROW - len(room)))
+        self._rows = np.frombuffer(room, f"V{_ROW}", count + 1)
+        self._fill(blocks, sizes, behind, octets)
+        self._octets = octets
+        self._tails = (-behind & 3) + 4
+        self._vectors = self._find(blocks.begin, behind, is_opening)
+        self._events = np.append(0, np.cumsum(blocks.is_event))
+        self._ids = blocks.identity[blocks.is_event].astype(np.uint32)
+        self._event_starts = self.starts[:-1][blocks.is_event]
+
+    def _fill(self, blocks: Blocks, sizes: Array, behind: Array, octets: Array) -> None:
+        """Make the rows."""
+        if blocks.is_v4.all():
+            _enter_v4(self._rows[:-1].view(_V4), blocks, slice(None), behind, octets)
+        else:
+            for layout, enter, is_its in ((_V4, _enter_v4, blocks.is_v4), (_V6, _enter_v6, ~blocks.is_v4)):
+                which = np.flatnonzero(is_its)
+                table = np.zeros(len(which), layout)
+                enter(table, blocks, which, behind[which], octets)
+                self._rows[which] = table.view(self._rows.dtype)
+        head = self._rows.view(_V4)
+        head["padding"], head["before"][1:], head["block"][:-1] = 0, sizes, sizes
+
+    def _find(self, begin: Array, behind: Array, is_opening: Array) -> Array:
+        """Give the iovecs, two for each row: address and length."""
+        table = np.zeros((len(self._rows), 2, 2), np.uintp)
+        tails, rows = np.append(4, self._tails), np.arange(len(self._rows)) * _ROW
+        table[:, 0, 0] = _address(self._rows) + rows + _BEFORE - tails
+        table[:, 0, 1] = np.append(self.headers, 0) + tails
+        table[:-1, 1, 0] = np.where(is_opening, _address(_OPTIONS), _address(self._octets) + begin)
+        table[:-1, 1, 1] = behind
+        return table
+
+    def size(self, first: int, last: int) -> int:
+        """Give the length of the blocks from `first` to before `last`."""
+        return int(self.starts[last] - self.starts[first])
+
+    def log(self, log: EventLog, first: int, last: int, position: int) -> None:
+        """Note the events among some blocks, the first of which begins at `position` in the file."""
+        low, high = self._events[first], self._events[last]
+        log.ids.frombytes(self._ids[low:high].tobytes())
+        offsets = self._event_starts[low:high] + (position - log.base - self.starts[first])
+        log.offsets.frombytes(offsets.astype(np.uint32).tobytes())
+
+    def join(self, first: int, last: int) -> bytes:
+        """Give some blocks as they stand in the file."""
+        return vectors.join(*self.vectors(first, last))
+
+    def vectors(self, first: int, last: int) -> tuple[int, int]:
+        """Give the address of the iovecs of some blocks, and how many they are: good until this is asked
+        again."""
+        table = self._vectors
+        # The end of the block before the first is in the file; that of the last comes along.
+        table[first, 0] = _address(self._rows) + first * _ROW + _BEFORE, self.headers[first]
+        table[last, 0, 1] = self._tails[last - 1]
+        return _address(table) + first * table.strides[0], 2 * (last - first) + 1
 
 
-def _headers(
-    layout: np.dtype[Any], blocks: Blocks, rows: Array, sizes: Array, options: Array, octets: Array
-) -> Array:
-    head = np.zeros(len(rows), layout)
-    length = blocks.length[rows] + options
-    head["kind"], head["block"], head["time"] = PACKET, sizes, blocks.time[rows]
-    if layout is _V4:
-        whole = length + segments.V4_HEADERS
-        head["first"], head["size"], head["id"] = 0x4500, whole, blocks.identity[rows] & segments.V4_ID_MASK
-        head["fragment"], head["protocol"] = 0x4000, ip.HOP_LIMIT << 8 | ip.TCP
-        total = blocks.sum[rows] + whole
-        head["check"] = 65535 - (total & 65535) - (total >> 16)
-    else:
-        whole = length + segments.V6_HEADERS
-        head["first"], head["size"] = blocks.sum[rows], whole - ip.IPV6_HEADER
-        head["protocol"] = ip.TCP << 8 | ip.HOP_LIMIT
-    head["captured"] = head["original"] = whole
-    head["ends"] = places(octets, layout["ends"].itemsize)[blocks.ends[rows]]
-    head["sequence"], head["ack"], head["tail"] = blocks.sequence[rows], blocks.ack[rows], blocks.tail[rows]
-    return head
+def _enter_v4(rows: Array, blocks: Blocks, which: Array | slice, behind: Array, octets: Array) -> None:
+    whole = behind + segments.V4_HEADERS
+    total = blocks.sum[which] + whole
+    rows["kind"], rows["interface"], rows["time"] = PACKET, 0, blocks.time[which]
+    rows["captured"] = rows["original"] = rows["size"] = whole
+    rows["first"], rows["id"] = 0x4500, blocks.identity[which] & segments.V4_ID_MASK
+    rows["fragment"], rows["protocol"] = 0x4000, ip.HOP_LIMIT << 8 | ip.TCP
+    rows["check"] = 65535 - (total & 65535) - (total >> 16)
+    _enter_tcp(rows, blocks, which, octets)
+
+
+def _enter_v6(rows: Array, blocks: Blocks, which: Array | slice, behind: Array, octets: Array) -> None:
+    whole = behind + segments.V6_HEADERS
+    rows["kind"], rows["interface"], rows["time"] = PACKET, 0, blocks.time[which]
+    rows["captured"] = rows["original"] = whole
+    rows["first"], rows["size"] = blocks.sum[which], whole - ip.IPV6_HEADER
+    rows["protocol"] = ip.TCP << 8 | ip.HOP_LIMIT
+    _enter_tcp(rows, blocks, which, octets)
+
+
+def _enter_tcp(rows: Array, blocks: Blocks, which: Array | slice, octets: Array) -> None:
+    rows["ends"] = places(octets, rows.dtype["ends"].itemsize)[blocks.ends[which]]
+    rows["sequence"], rows["ack"] = blocks.sequence[which], blocks.ack[which]
+    rows["tail"] = blocks.tail[which]
 
 
 def places(octets: Array, width: int) -> Array:
@@ -138,25 +199,6 @@ def places(octets: Array, width: int) -> Array:
     return each
 
 
-def copy(source: Array, begin: Array, target: Array, to: Array, length: Array) -> None:
-    """Copy many pieces: all of one length at a time."""
-    order = np.argsort(length.astype(np.uint16), kind="stable")
-    ordered = length[order]
-    cuts = [0, *(np.flatnonzero(np.diff(ordered)) + 1).tolist(), len(ordered)]
-    for low, high in pairwise(cuts):
-        width = int(ordered[low]) if high > low else 0
-        if not width:
-            continue
-        rows = order[low:high]
-        if high - low > _LOOP_MOST:
-            step = max(_LOOP_MOST, _PIECE // width)
-            origin, goal = places(source, width), places(target, width)
-            for at in range(0, high - low, step):
-                some = rows[at : at + step]
-                goal[to[some]] = origin[begin[some]]
-            continue
-        for at, place in zip(begin[rows].tolist(), to[rows].tolist(), strict=True):
-            target[place : place + width] = source[at : at + width]
-
-
-assert PACKET_HEADER == 28
+def _address(octets: Array) -> int:
+    address: int = octets.__array_interface__["data"][0]
+    return address

@@ -106,6 +106,20 @@ class Output:
         if self.offset >= self.due:
             self.on_due()
 
+    def gather_vectors(self, address: int, count: int, length: int) -> None:
+        """Write the `length` octets that iovecs name, whole blocks, while nothing waits in the buffer."""
+        from netplayground.dump import vectors  # ctypes: only who reads captures needs it
+
+        try:
+            written = vectors.write(self._writable, address, count)
+        except OSError as error:
+            self.fail(error)
+        if written != length:
+            self._write_rest([vectors.join(address, count)], written)
+        self.offset += length
+        if self.offset >= self.due:
+            self.on_due()
+
     def _write_rest(self, pieces: Sequence[View], written: int) -> None:
         """Go on after a short write, which is how a full disk or a limit announces itself."""
         rest = memoryview(b"".join(pieces))[written:]

@@ -12,25 +12,32 @@ import fcntl
 import os
 import stat
 import time
-from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from netplayground.dump import blocks
 from netplayground.dump.connection import ConnectionWriter
 from netplayground.dump.datagram import DatagramWriter
 from netplayground.dump.index import FACT_BIT, NO_CONNECTION, Footer, emit_footer
-from netplayground.dump.ledger import BATCH, Ledger, next_duty
+from netplayground.dump.ledger import Ledger, next_duty
 from netplayground.dump.model import Ending, RunHeader
-from netplayground.dump.output import Output, View
+from netplayground.dump.output import Output
 from netplayground.dump.segments import Tuple
 from netplayground.errors import DumpError
+
+if TYPE_CHECKING:
+    from netplayground.dump.bulk import Pieces
 
 _NEVER = 1 << 62
 _COPY_MOST = 1 << 14
 """Up to here copying costs less than a call of the kernel."""
+_JOIN_MOST = 32
+"""… and so do so many blocks, of which each is three pieces."""
+SPAN_MOST = 511
+"""Blocks of which each is two iovecs, and the end of the last: Linux takes 1,024 at once (UIO_MAXIOV)."""
 _FIRST_SEQUENCE = 0x10000000
 
 
@@ -130,20 +137,21 @@ class DumpWriter:
         """Many connections that somebody has packed have been closed in order."""
         self._ledger.finish_closed(ids, records, byte_counts)
 
-    def span(self, blocks: View, ids: array[int], starts: array[int], at: int) -> int:
-        """Write whole blocks of chunks that somebody has packed: whose each is, and where it begins when the
-        first begins at `at`; give where in the file that is. At most BATCH octets at a time."""
-        assert len(blocks) <= BATCH, "more than may go between two looks at the pages"
-        out, log = self._out, self._ledger.events
-        is_small = len(blocks) <= _COPY_MOST
-        position = out.place(len(blocks)) if is_small else out.end
-        log.ids.extend(ids)
-        shift = position - log.base - at
-        log.offsets.extend([start + shift for start in starts])
+    def span(self, pieces: Pieces, first: int, last: int) -> int:
+        """Write some of the blocks that somebody has packed; give where in the file the first of them
+        begins. At most SPAN_MOST at a time."""
+        assert last - first <= SPAN_MOST, "more than may go between two looks at the pages"
+        out, length = self._out, pieces.size(first, last)
+        is_small = length <= _COPY_MOST and last - first <= _JOIN_MOST
+        while out.fill and not is_small:
+            # Where this makes a page due, the page waits then.
+            out.commit(out.fill)
+        position = out.place(length) if is_small else out.offset
+        pieces.log(self._ledger.events, first, last, position)
         if is_small:
-            out.append(blocks)
+            out.append(pieces.join(first, last))
         else:
-            out.gather([out.view[: out.fill], blocks] if out.fill else [blocks])
+            out.gather_vectors(*pieces.vectors(first, last), length)
         return position
 
     def flush(self) -> None:
