@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from dump.making import FAMILIES, RUN, WALL_NS, every_ending, opened, say, writing
+from journey.readme import README, read_blocks
 
 from needs import cannot_run
 from netplayground.cli.main import main
@@ -20,7 +21,6 @@ from netplayground.dump.reader import open_dump
 from netplayground.packet import udp
 from netplayground.report import tables
 
-README = Path(__file__).parents[2] / "README.md"
 NAMES = ["chunks.parquet", "connections.parquet", "datagrams.parquet", "events.parquet"]
 Capsys = pytest.CaptureFixture[str]
 
@@ -188,12 +188,8 @@ def test_the_queries_of_the_readme_run_as_printed(tmp_path: Path, monkeypatch: p
             say(talk, CLIENT, b"question")
             say(talk, SERVER, b"-ERR no" if number == 2 else b"+OK")
         assert main(["export", str(path), "-o", f"tables/run-{number}/", "--parquet"]) == 0
-    text = README.read_text()
-    queries = [
-        block
-        for block in text.split("\n\n")
-        if block.startswith("    SELECT") and block.rstrip().endswith(";")
-    ]
+    (block,) = (block for block in read_blocks(README.read_text()) if block.kind == "sql")
+    queries = block.text.strip().split("\n\n")
     assert len(queries) == 3
     most, slowest, errors = (duck.sql(query).fetchall() for query in queries)
     assert most == [("db", 80, 2, 10)]
