@@ -11,6 +11,7 @@ length that cannot be is damage: whoever reads on from there would read anything
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -233,21 +234,21 @@ class Records:
     def _scan_records(self, order: str, most: int) -> list[int]:
         """Step from record to record as far as they are whole."""
         heads: list[int] = []
-        note, buffer = heads.append, self._buffer
-        read = struct.Struct(order + "I").unpack_from
-        at, last = self._at, self._end - _RECORD_HEAD
-        while at <= last:
-            after = at + _RECORD_HEAD + read(buffer, at + 8)[0]
-            if after > self._end or after - at > most:
-                if after - at - _RECORD_HEAD > most:
-                    if heads:
-                        break
-                    what = f"a record of {after - at - _RECORD_HEAD} octets"
-                    raise damaged(self.path, self._base + at, what)
-                if after > self._end:
+        note, whole = heads.append, memoryview(self._buffer)[: self._end]
+        read = struct.Struct(order + "8xI4x").unpack_from
+        at, length = self._at, 0
+        # The cheapest way to see the end is to read beyond it: this is done once for each packet.
+        with contextlib.suppress(struct.error):
+            while True:
+                (length,) = read(whole, at)
+                if length > most:
                     break
-            note(at)
-            at = after
+                note(at)
+                at += _RECORD_HEAD + length
+        if at > self._end:
+            at = heads.pop()
+        elif length > most and not heads:
+            raise damaged(self.path, self._base + at, f"a record of {length} octets")
         self._at = at
         return heads
 
