@@ -114,7 +114,9 @@ def _leave_parent_behind(plan: BirthPlan, channel: socket.socket) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    kernel.close_all_but({0, 1, 2, channel.fileno(), *plan.command.inheritance.descriptors})
+    streams = plan.command.streams
+    own = () if streams is None else (streams.stdout, streams.stderr)
+    kernel.close_all_but({0, 1, 2, channel.fileno(), *own, *plan.command.inheritance.descriptors})
     channel.setblocking(True)
 
 

@@ -18,6 +18,15 @@ _CANNOT_RUN = 126
 
 
 @dataclass(frozen=True, slots=True)
+class Streams:
+    """Descriptors that a command has as its stdout and stderr, in place of plg's own. Whoever opened them
+    closes them."""
+
+    stdout: int
+    stderr: int
+
+
+@dataclass(frozen=True, slots=True)
 class CommandPlan:
     """How one command runs."""
 
@@ -27,6 +36,7 @@ class CommandPlan:
     inheritance: Inheritance
     inherits_stdin: bool
     takes_terminal: bool
+    streams: Streams | None = None
 
 
 def run_command(plan: CommandPlan, channel: socket.socket) -> NoReturn:
@@ -37,6 +47,9 @@ def run_command(plan: CommandPlan, channel: socket.socket) -> NoReturn:
             _take_terminal()
         if not plan.inherits_stdin:
             _close_stdin()
+        if plan.streams is not None:
+            os.dup2(plan.streams.stdout, 1)
+            os.dup2(plan.streams.stderr, 2)
         plan.inheritance.restore()
         plan.identity.assume()
         os.execve(SHELL, ["sh", "-c", plan.command], plan.environment)

@@ -12,13 +12,13 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Interface, ip_interface
 from pathlib import Path
 
 from netplayground.errors import SandboxError
 from netplayground.sandbox import birth, files, network, powers, tuning
-from netplayground.sandbox.command import CommandPlan
+from netplayground.sandbox.command import CommandPlan, Streams
 from netplayground.sandbox.identity import Identity
 from netplayground.sandbox.inheritance import Inheritance, handled_signals
 from netplayground.sandbox.pid1 import Ending
@@ -47,7 +47,9 @@ class Sandbox:
         keep_hostname: bool = False,
         inheritance: Inheritance | None = None,
         absent: Sequence[ProcessSpec] = (),
+        streams: Mapping[str, Streams] | None = None,
     ) -> None:
+        """`streams`: by name, who does not have plg's own stdout and stderr."""
         self.processes: list[SandboxedProcess] = []
         self._specs = specs
         self._everyone = sorted((*specs, *absent), key=lambda spec: spec.position)
@@ -58,7 +60,8 @@ class Sandbox:
         self._identity = identity or Identity()
         self._keep_hostname = keep_hostname
         self._inheritance = inheritance or Inheritance.of_this_process()
-        self._terminal = Terminal() if len(specs) == 1 else None
+        self._streams = streams or {}
+        self._terminal = Terminal() if len(specs) == 1 and not self._streams else None
 
     def build(self) -> None:
         """Make every process's namespaces; return when all stand, or raise SandboxError with nothing left."""
@@ -137,8 +140,9 @@ class Sandbox:
                 environment={**common.environment, **own_environment(spec)},
                 identity=self._identity,
                 inheritance=self._inheritance,
-                inherits_stdin=len(self._specs) == 1,
+                inherits_stdin=len(self._specs) == 1 and (self._terminal is not None or not os.isatty(0)),
                 takes_terminal=bool(self._terminal and self._terminal.is_ours),
+                streams=self._streams.get(spec.name),
             ),
         )
 

@@ -5,11 +5,12 @@ All of it is taken down in the reverse order, whatever went wrong on the way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface
 
+from netplayground.sandbox.command import Streams
 from netplayground.sandbox.identity import resolve_identity
 from netplayground.sandbox.inheritance import Inheritance
 from netplayground.sandbox.playground import Sandbox
@@ -32,8 +33,10 @@ class Ground:
 
 
 @contextmanager
-def stand(plan: Plan) -> Iterator[Ground]:
+def stand(plan: Plan, streams: Mapping[str, Streams] | None = None) -> Iterator[Ground]:
     """Make all that the plan needs; PlaygroundError when that cannot be done.
+
+    `streams`: by name, who does not have plg's own stdout and stderr.
 
     The calling process moves into a network namespace of its own for good, and must have one thread.
     """
@@ -55,6 +58,7 @@ def stand(plan: Plan) -> Iterator[Ground]:
             keep_hostname=plan.keep_hostname,
             inheritance=inheritance,
             absent=[spec for process, spec in specs.items() if not process.is_live],
+            streams=streams,
         )
         stack.callback(sandbox.close)
         sandbox.build()

@@ -6,10 +6,12 @@ the ground stands ── the dump begins ── run ── the dump ends
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 from netplayground.dump.model import Process, RunHeader
 from netplayground.dump.writer import DumpWriter, check_writable
+from netplayground.sandbox.command import Streams
 from netplayground.session.ground import Ground, stand
 from netplayground.session.outcome import DROPS_FACT, RunSummary
 from netplayground.session.plan import SUBNET6, Plan
@@ -18,13 +20,15 @@ from netplayground.session.run import Narrate, Run
 from netplayground.traffic.connect import Connector
 
 
-def record(plan: Plan, narrate: Narrate) -> RunSummary:
+def record(plan: Plan, narrate: Narrate, streams: Mapping[str, Streams] | None = None) -> RunSummary:
     """Run the plan's processes and record them; PlaygroundError when that cannot be done.
+
+    `streams`: by name, who does not have plg's own stdout and stderr.
 
     The calling process moves into a network namespace of its own for good, and must have one thread.
     """
     check_writable(plan.dump_path)
-    with stand(plan) as ground, ExitStack() as stack:
+    with stand(plan, streams) as ground, ExitStack() as stack:
         writer = DumpWriter.create(plan.dump_path, _run_header(plan), time.time_ns(), time.monotonic_ns)
         stack.callback(writer.close, complete=False)
         recording = Recording(plan, narrate, ground, writer)

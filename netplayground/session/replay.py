@@ -26,6 +26,7 @@ from netplayground.replay.player import Player
 from netplayground.replay.tape import NOBODY, Tape, load_tape
 from netplayground.replay.verdict import Verdict
 from netplayground.replay.waiting import Activity
+from netplayground.sandbox.command import Streams
 from netplayground.session.activity import look_at
 from netplayground.session.families import FOUR, Families
 from netplayground.session.ground import Ground, stand
@@ -51,13 +52,20 @@ class ReplaySummary:
     verdict: Verdict
 
 
-def replay(plan: Plan, options: ReplayOptions, recording: Recording, narrate: Narrate) -> ReplaySummary:
+def replay(
+    plan: Plan,
+    options: ReplayOptions,
+    recording: Recording,
+    narrate: Narrate,
+    streams: Mapping[str, Streams] | None = None,
+) -> ReplaySummary:
     """Run the plan's live processes and play the recording to them; PlaygroundError when that cannot be done.
+    `streams`: by name, who does not have plg's own stdout and stderr.
 
     The calling process moves into a network namespace of its own for good, and must have one thread.
     """
     tape = load_tape(recording)
-    with stand(plan) as ground, ExitStack() as stack:
+    with stand(plan, streams) as ground, ExitStack() as stack:
         replaying = Replaying(plan, options, recording, tape, narrate, ground)
         stack.callback(replaying.close)
         return replaying.run()
