@@ -6,6 +6,7 @@ no fragment, behind at most two VLAN tags. All else is for the way packet by pac
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +23,11 @@ Array = NDArray[Any]
 _SECOND = 1_000_000_000
 _SECONDS_MOST = TIME_MOST // _SECOND - 1
 _V4_LEAST, _V6_LEAST = 40, 60
+V4_WORDS, V6_WORDS = 3, 9
+"""Two addresses and two ports in words of 32 bits."""
 _BLOCK_KIND = 6
 _VLANS = np.array(sorted(VLANS), np.uint16)
-_MIX = np.random.default_rng().integers(1 << 62, 1 << 63, 8, np.uint64) | np.uint64(1)
+_MIX = np.frombuffer(os.urandom(64), np.uint64) | np.uint64(1 << 62 | 1)
 """Odd, and nobody knows them: who makes a capture cannot make its connections collide. (If some do, they are
 told apart all the same, packet by packet.)"""
 
@@ -42,6 +45,8 @@ class Columns:
     is_v4: Array
     ends: Array
     """Where the addresses begin, behind which are the ports."""
+    words: Array
+    """Addresses and ports, as 32-bit words: three of IPv4, filled up with zeros where IPv6 has been met."""
     hash: Array
     sequence: Array
     ack: Array
@@ -68,9 +73,8 @@ def decode(batch: Batch) -> Columns | None:
     data = heads + batch.layout.data
     links = np.array([interface.link_type for interface in batch.interfaces], np.int64)[which]
     columns = _empty(octets, time, links, data, data + captured)
-    for link_type in np.unique(links):
-        if int(link_type) in HEADERS:
-            _decode_link(columns, int(link_type), np.flatnonzero(links == link_type))
+    for link_type in {interface.link_type for interface in batch.interfaces} & HEADERS.keys():
+        _decode_link(columns, link_type, np.flatnonzero(links == link_type))
     return columns
 
 
@@ -86,6 +90,7 @@ def _empty(octets: Array, time: Array, links: Array, data: Array, end: Array) ->
         is_usual=np.zeros(count, bool),
         is_v4=np.zeros(count, bool),
         ends=np.zeros(count, np.int64),
+        words=np.zeros((count, V4_WORDS), np.uint32),
         hash=np.zeros(count, np.uint64),
         sequence=numbers[0],
         ack=numbers[1],
@@ -148,13 +153,12 @@ def _decode_link(columns: Columns, link_type: int, rows: Array) -> None:
     octets = columns.octets
     if place is not None:
         kind = _kind(octets, columns.data[rows] + place)
-        for _ in range(2):
+        is_ip = _is_ip(kind)
+        for _ in range(0 if is_ip.all() else 2):
             tagged = np.isin(kind, _VLANS)
-            if not tagged.any():
-                break
             kind = np.where(tagged, _kind(octets, at + 2), kind)
             at = at + 4 * tagged
-        is_ip = (kind == ETHERTYPE_V4) | (kind == ETHERTYPE_V6)
+            is_ip = _is_ip(kind)
         rows, at = rows[is_ip], at[is_ip]
     room = columns.end[rows] - at
     first = octets[np.minimum(at, len(octets) - 1)]
@@ -163,7 +167,14 @@ def _decode_link(columns: Columns, link_type: int, rows: Array) -> None:
     if four.any():
         _decode_v4(columns, rows[four], at[four])
     if six.any():
+        missing = V6_WORDS - columns.words.shape[1]
+        columns.words = np.pad(columns.words, ((0, 0), (0, missing)))
         _decode_v6(columns, rows[six], at[six])
+
+
+def _is_ip(kind: Array) -> Array:
+    is_ip: Array = (kind == ETHERTYPE_V4) | (kind == ETHERTYPE_V6)
+    return is_ip
 
 
 def _kind(octets: Array, at: Array) -> Array:
@@ -200,22 +211,26 @@ def _decode_tcp(
     usual = is_fit & (header >= 20) & (tcp + header <= whole)
     if not usual.all():
         rows, at, head, whole, header = rows[usual], at[usual], head[usual], whole[usual], header[usual]
-    columns.is_usual[rows] = True
-    columns.is_v4[rows] = tcp == ip.IPV4_HEADER
-    columns.sequence[rows] = _number(head, tcp + 4)
-    columns.ack[rows] = _number(head, tcp + 8)
-    columns.flags[rows] = head[:, tcp + 13]
-    columns.begin[rows] = at + tcp + header
-    columns.length[rows] = whole - tcp - header
-    addresses = tcp - 8 if tcp == ip.IPV4_HEADER else tcp - 32
-    columns.ends[rows] = at + addresses
-    columns.hash[rows] = hash_keys(np.ascontiguousarray(head[:, addresses : tcp + 4]))
+    # Of all of them, in their order, no column need be scattered.
+    to = slice(None) if len(rows) == len(columns.time) else rows
+    is_v4 = tcp == ip.IPV4_HEADER
+    addresses = tcp - 8 if is_v4 else tcp - 32
+    words = np.ascontiguousarray(head[:, addresses : tcp + 4]).view(np.uint32)
+    columns.is_usual[to] = True
+    columns.is_v4[to] = is_v4
+    columns.sequence[to] = _number(head, tcp + 4)
+    columns.ack[to] = _number(head, tcp + 8)
+    columns.flags[to] = head[:, tcp + 13]
+    columns.begin[to] = at + tcp + header
+    columns.length[to] = whole - tcp - header
+    columns.ends[to] = at + addresses
+    columns.words[to, : words.shape[1]] = words
+    columns.hash[to] = hash_keys(words)
 
 
-def hash_keys(keys: Array) -> Array:
-    """Mix addresses and ports into one number."""
-    words = keys.view(np.uint32).astype(np.uint64)
-    mixed = np.zeros(len(keys), np.uint64)
+def hash_keys(words: Array) -> Array:
+    """Mix the words of addresses and ports into one number."""
+    mixed = np.zeros(len(words), np.uint64)
     for column in range(words.shape[1]):
         mixed = (mixed ^ words[:, column]) * _MIX[column % len(_MIX)]
         mixed ^= mixed >> np.uint64(29)

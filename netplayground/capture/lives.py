@@ -12,14 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from netplayground.capture.columns import Array, hash_keys
+from netplayground.capture.columns import V4_WORDS, V6_WORDS, Array, hash_keys
 from netplayground.capture.following import Followed
 from netplayground.capture.reassembly import Reassembler
 from netplayground.capture.telling import Teller, Told
 from netplayground.dump.connection import State
 
-WORDS = 9
-"""A key in 32-bit words: three of IPv4, filled up with zeros."""
 _OVER_MOST = 1 << 15
 _SLOTS = 1 << 12
 _PAIRS = ("next", "shift", "isn", "said", "chunks", "owed", "segments", "acked")
@@ -38,7 +36,7 @@ class Lives:
         self.is_v4 = np.zeros(0, bool)
         self.turn = np.zeros(0, np.int64)
         self.fins = np.zeros(0, np.int64)
-        self.words = np.zeros((0, 2, WORDS), np.uint32)
+        self.words = np.zeros((0, 2, V6_WORDS), np.uint32)
         self.hash = np.zeros((0, 2), np.uint64)
         self.pairs = {name: np.zeros((0, 2), np.int64) for name in _PAIRS}
         self.singles = {name: np.zeros(0, np.int64) for name in _SINGLES}
@@ -92,7 +90,7 @@ class Lives:
         self.words[slots, 0] = words
         self.words[slots, 1] = _turned(words, is_v4)
         for side in (0, 1):
-            for four, width in ((True, 3), (False, WORDS)):
+            for four, width in ((True, V4_WORDS), (False, V6_WORDS)):
                 rows = np.flatnonzero(is_v4 == four)
                 keys = np.ascontiguousarray(self.words[slots[rows], side, :width])
                 self.hash[slots[rows], side] = hash_keys(keys)

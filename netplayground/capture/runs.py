@@ -14,14 +14,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from netplayground.capture.columns import Array, Columns, gather
-from netplayground.capture.lives import WORDS, Lives
+from netplayground.capture.columns import V4_WORDS, V6_WORDS, Array, Columns
+from netplayground.capture.lives import Lives
 from netplayground.capture.network import turned
 from netplayground.dump.segments import SEGMENT_MOST
 from netplayground.packet.tcp import ACK, FIN, RST, SYN
 
 PLAIN_MASK = SYN | FIN | RST | ACK
 _ROW = np.uint64(32)
+_TABLE_BITS = 16
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+"""A hash times this has other upper bits."""
 
 
 @dataclass(slots=True)
@@ -83,18 +86,42 @@ class Directions:
 
 
 def find_directions(columns: Columns) -> Directions | None:
-    """Tell directions of connections apart; a row that cannot be told from another's is made unusual."""
+    """Tell directions of connections apart."""
     usual = np.flatnonzero(columns.is_usual)
     if not len(usual):
         return None
-    words = _words(columns, usual)
-    half, first = _halves(columns, usual)
-    kept = (words == words[first[half]]).all(axis=1)
-    kept &= columns.is_v4[usual] == columns.is_v4[usual[first[half]]]
-    if not kept.all():
-        columns.is_usual[usual[~kept]] = False
-        return find_directions(columns)
-    return Directions(usual, half, usual[first], words[first])
+    alike = _find_alike(columns, usual)
+    first = alike == np.arange(len(usual))
+    rows = usual[first]
+    words = columns.words[rows]
+    if words.shape[1] < V6_WORDS:
+        words = np.pad(words, ((0, 0), (0, V6_WORDS - words.shape[1])))
+    return Directions(usual, (np.cumsum(first) - 1)[alike], rows, words)
+
+
+def _find_alike(columns: Columns, usual: Array) -> Array:
+    """Give for each of the rows the place of one that goes from the same to the same; itself for that one.
+
+    Each round puts all rows that are left into a table by their hash: of those that share a place one stays
+    there, and those that are like it are done with. In the next round the hash says another place.
+    """
+    count = len(usual)
+    # Where all are usual, nothing need be gathered.
+    which = slice(None) if count == len(columns.is_usual) else usual
+    keys = [*columns.words[which].T, columns.is_v4[which]]
+    hashes = columns.hash[which]
+    table = np.empty(1 << _TABLE_BITS, np.int64)
+    left, alike = np.arange(count), np.empty(count, np.int64)
+    while len(left):
+        place = (hashes >> np.uint64(64 - _TABLE_BITS)).astype(np.int64)
+        table[place] = left
+        there = table[place]
+        same = np.ones(len(left), bool)
+        for key in keys:
+            same &= key[left] == key[there]
+        alike[left[same]] = there[same]
+        left, hashes = left[~same], hashes[~same] * _ODD
+    return alike
 
 
 def sort_rows(columns: Columns, directions: Directions, lives: Lives) -> Rows:
@@ -109,31 +136,6 @@ def sort_rows(columns: Columns, directions: Directions, lives: Lives) -> Rows:
     return _rows(columns, row, (sorted_ >> _ROW).astype(np.int64), side[row], lives.capacity, keys)
 
 
-def _words(columns: Columns, usual: Array) -> Array:
-    """Give addresses and ports of each row, those of IPv4 filled up with zeros."""
-    words = np.zeros((len(usual), WORDS), np.uint32)
-    for is_v4, width in ((True, 3), (False, WORDS)):
-        which = np.flatnonzero(columns.is_v4[usual] == is_v4)
-        if len(which):
-            octets = gather(columns.octets, columns.ends[usual[which]], 4 * width)
-            words[which, :width] = octets.view(np.uint32)
-    return words
-
-
-def _halves(columns: Columns, usual: Array) -> tuple[Array, Array]:
-    """Give for each row the number of its direction of a connection, and of each direction one row's
-    place."""
-    hashes = columns.hash[usual]
-    order = np.argsort(hashes)
-    ordered = hashes[order]
-    begins = np.empty(len(order), bool)
-    begins[0] = True
-    np.not_equal(ordered[1:], ordered[:-1], out=begins[1:])
-    half = np.empty(len(order), np.int64)
-    half[order] = np.cumsum(begins) - 1
-    return half, order[begins]
-
-
 def _number(columns: Columns, rows: Array, words: Array, lives: Lives) -> tuple[list[bytes], Array]:
     """Give the keys of the connections that have no slot, and for each direction twice the number of its
     connection, and its side."""
@@ -144,8 +146,8 @@ def _number(columns: Columns, rows: Array, words: Array, lives: Lives) -> tuple[
     octets = words[unknown].tobytes()
     found = []
     for at, is_v4 in enumerate(columns.is_v4[rows[unknown]].tolist()):
-        begin = at * 4 * WORDS
-        key = octets[begin : begin + (12 if is_v4 else 4 * WORDS)]
+        begin = at * 4 * V6_WORDS
+        key = octets[begin : begin + 4 * (V4_WORDS if is_v4 else V6_WORDS)]
         code = numbers.get(key)
         if code is None:
             code = 2 * (lives.capacity + len(keys))
