@@ -10,13 +10,15 @@ import base64
 import json
 import struct
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from netplayground.capture.segmenting import Ends
+from netplayground.dump.appearing import appearing
 from netplayground.dump.model import SIDES, Connection, Datagram, Endpoint, Event, EventKind
 from netplayground.dump.recording import Recording
-from netplayground.errors import CaptureError
+from netplayground.errors import PlaygroundError
 
 DEFAULT_MTU = 1500
 _RAW = 101
@@ -33,14 +35,11 @@ def export_capture(recording: Recording, path: Path, wanted: Collection[int] | N
     """Write a pcap (of a name that ends so) or a pcapng file; give the number of packets."""
     form = _Pcap if path.suffix == ".pcap" else _Pcapng
     count = 0
-    try:
-        with path.open("wb") as file:
-            capture = form(file)
-            for time_ns, packet in packets(recording, wanted, mtu):
-                capture.add(time_ns, packet)
-                count += 1
-    except OSError as error:
-        raise _cannot_write(path, error) from error
+    with appearing(path) as file:
+        capture = form(file)
+        for time_ns, packet in packets(recording, wanted, mtu):
+            capture.add(time_ns, packet)
+            count += 1
     return count
 
 
@@ -112,19 +111,36 @@ class _Pcapng:
 
 def export_streams(recording: Recording, folder: Path, wanted: Collection[int] | None) -> int:
     """Write what each side of each connection said into a file of its own, named as tcpflow names them; give
-    the number of files."""
-    count = 0
+    the number of files. Where that fails none of them stays."""
     used: dict[str, int] = {}
-    try:
-        folder.mkdir(exist_ok=True)
+    written: list[Path] = []
+    with _folder(folder, written):
         for connection in _connections(recording, wanted):
             for side, said in enumerate(connection.bytes):
                 if said:
-                    _write_stream(recording, connection, side, folder / _file_name(connection, side, used))
-                    count += 1
+                    path = folder / _file_name(connection, side, used)
+                    _write_stream(recording, connection, side, path)
+                    written.append(path)
+    return len(written)
+
+
+@contextmanager
+def _folder(folder: Path, written: list[Path]) -> Iterator[None]:
+    """A folder for files, which go when the block fails; so does it, if it was made for them."""
+    is_new = not folder.is_dir()
+    try:
+        if is_new:
+            folder.mkdir()
+        try:
+            yield
+        except BaseException:
+            for path in written:
+                path.unlink(missing_ok=True)
+            if is_new:
+                folder.rmdir()
+            raise
     except OSError as error:
-        raise _cannot_write(folder, error) from error
-    return count
+        raise PlaygroundError(f"cannot write {error.filename or folder}: {error.strerror}") from error
 
 
 def _connections(recording: Recording, wanted: Collection[int] | None) -> Iterator[Connection]:
@@ -147,7 +163,7 @@ def _flow_end(end: Endpoint) -> str:
 
 
 def _write_stream(recording: Recording, connection: Connection, side: int, path: Path) -> None:
-    with path.open("wb") as file:
+    with appearing(path) as file:
         for event in recording.events(connection.id):
             if event.kind is EventKind.CHUNK and event.side == side:
                 file.write(recording.payload(event))
@@ -168,7 +184,3 @@ def json_lines(recording: Recording, wanted: Collection[int] | None) -> Iterator
                 "data": base64.b64encode(recording.payload(event)).decode(),
             }
         )
-
-
-def _cannot_write(path: Path, error: OSError) -> CaptureError:
-    return CaptureError(f"cannot write {error.filename or path}: {error.strerror}")

@@ -50,6 +50,8 @@ class ImportOptions:
     limits: Limits = field(default_factory=Limits)
     vectors: bool = True
     """Use NumPy where it is installed."""
+    fd: int | None = None
+    """The empty file that becomes the dump; `dump` is then only its name in errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +247,7 @@ def _import(options: ImportOptions, progress: Progress) -> Imported:
         batch, prepared = next(batches, (None, None))
         # What is not a capture is refused before the dump is touched.
         clock.now = next((packet[1] for packet in batch.packets()), 0) if batch else 0
-        writer = DumpWriter.create(options.dump, _run(options, hosts), clock.now, clock)
+        writer = DumpWriter.create(options.dump, _run(options, hosts), clock.now, clock, fd=options.fd)
         importer = Importer(options, writer, hosts, clock, Behind())
         try:
             while batch is not None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
 
 import click
 
 from netplayground.cli.invocation import debug_option
-from netplayground.cli.words import counted, printable, tell
-from netplayground.errors import CaptureError, UsageError
+from netplayground.cli.words import counted, printable, tell, write_lines
+from netplayground.errors import UsageError
 
 _LEAST_MTU = 576
 
@@ -54,14 +50,18 @@ def command(
         raise UsageError("cannot export: say where to with -o, or --json")
     # Imported where it is used, as all that is heavy: see main.
     from netplayground.capture.exporting import export_capture, export_streams, json_lines
+    from netplayground.dump.appearing import appearing
     from netplayground.dump.recording import open_recording
 
     with open_recording(path) as recording:
         wanted = _wanted(numbers, len(recording.connections))
         if as_json:
-            with _opened(output) as out:
-                for line in json_lines(recording, wanted):
-                    print(line, file=out)
+            lines = json_lines(recording, wanted)
+            if output is None:
+                write_lines(lines)
+                return
+            with appearing(Path(output)) as file:
+                file.writelines(f"{line}\n".encode() for line in lines)
             return
         assert output is not None
         target = Path(output)
@@ -88,15 +88,3 @@ def _wanted(numbers: tuple[int, ...], there: int) -> frozenset[int] | None:
                 f"cannot export connection {number}: the recording holds {counted(there, 'connection')}"
             )
     return frozenset(numbers) or None
-
-
-@contextmanager
-def _opened(output: str | None) -> Iterator[TextIO]:
-    if output is None:
-        yield sys.stdout
-        return
-    try:
-        with Path(output).open("w") as out:
-            yield out
-    except OSError as error:
-        raise CaptureError(f"cannot write {output}: {error.strerror}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import click
 
 from netplayground.cli.invocation import debug_option
 from netplayground.cli.words import counted, tell
+from netplayground.errors import PlaygroundError
 
 if TYPE_CHECKING:
     from netplayground.capture.importing import Imported
@@ -100,6 +102,8 @@ def command(
     from netplayground.capture.importing import ImportOptions, import_captures
     from netplayground.capture.reassembly import Full, Limits
     from netplayground.capture.stream import Overlap
+    from netplayground.dump.appearing import appearing, is_stream
+    from netplayground.dump.writer import check_writable
 
     limits = Limits(
         connection=buffer, all=buffer_all, idle_ns=int(idle_s * 1_000_000_000), when_full=Full(when_full)
@@ -112,8 +116,11 @@ def command(
         gaps=Gaps(gaps),
         limits=limits,
     )
-    with Progress() as progress:
-        imported = import_captures(options, progress.show)
+    if is_stream(dump_path):
+        raise PlaygroundError(f"cannot write {dump_path}: not a regular file")
+    check_writable(dump_path)
+    with appearing(dump_path) as file, Progress() as progress:
+        imported = import_captures(replace(options, fd=file.fileno()), progress.show)
     for line in summary_lines(dump_path, imported):
         tell(line)
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -43,35 +40,18 @@ from netplayground.errors import PlaygroundError, UsageError
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 def command(path: Path, output: Path, patterns: tuple[str, ...]) -> None:
     # Imported where it is used, as all that is heavy: see main.
+    from netplayground.dump.appearing import appearing, is_stream
     from netplayground.replay.masks import parse_masks
     from netplayground.report.redaction import redact
 
     masks = parse_masks([os.fsencode(text) for text in patterns], "--pattern")
     if output.exists() and path.exists() and output.samefile(path):
         raise UsageError(f"cannot write {output}: it is the dump that is to be redacted")
-    with _appearing(output) as number, Progress() as progress:
-        done = redact(path, output, number, masks, progress.show)
+    if is_stream(output):
+        raise PlaygroundError(f"cannot write {output}: not a regular file")
+    with appearing(output) as file, Progress() as progress:
+        done = redact(path, output, file.fileno(), masks, progress.show)
     commands = f", {counted(done.commands, 'command')} changed" if done.commands else ""
     tell(f"{output}: {counted(done.bytes, 'byte')} in {counted(done.spans, 'place')} replaced{commands}")
     if done.missing:
         tell(f"torn as {path} is, missing: {printable(done.missing)}")
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[int]:
-    """A file, readable by its owner alone, that is there, whole, when the block has ended well."""
-    target = Path(os.path.realpath(path))
-    try:
-        if target.exists() and not target.is_file():
-            raise PlaygroundError(f"cannot write {path}: not a regular file")
-        number, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:200]}.")
-        try:
-            yield number
-            os.replace(name, target)
-        except BaseException:
-            os.unlink(name)
-            raise
-        finally:
-            os.close(number)
-    except OSError as error:
-        raise PlaygroundError(f"cannot write {path}: {error.strerror}") from error

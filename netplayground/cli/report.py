@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import click
 
@@ -53,6 +50,7 @@ if TYPE_CHECKING:
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 def command(path: Path, output: Path, replay_path: Path | None, payload: int) -> None:
     # Imported where it is used, as all that is heavy: see main.
+    from netplayground.dump.appearing import appearing
     from netplayground.dump.recording import open_recording
     from netplayground.report.content import Room
     from netplayground.report.page import make_page
@@ -60,12 +58,13 @@ def command(path: Path, output: Path, replay_path: Path | None, payload: int) ->
     for source in filter(None, (path, replay_path)):
         if output.exists() and source.exists() and output.samefile(source):
             raise UsageError(f"cannot write {output}: the page is made of it")
-    with _appearing(output) as file:
+    with appearing(output) as file:
         with open_recording(path) as recording, Progress() as progress:
             replay = None if replay_path is None else _read_replay(replay_path, recording)
             page = make_page(recording, path.name, Room(payload=payload), replay, progress.show)
-        file.write(page)
-    tell(f"{output}: {counted(output.stat().st_size, 'byte')}")
+        octets = page.encode()
+        file.write(octets)
+    tell(f"{output}: {counted(len(octets), 'byte')}")
 
 
 def _read_replay(path: Path, recording: Recording) -> Mapping[str, object]:
@@ -77,19 +76,3 @@ def _read_replay(path: Path, recording: Recording) -> Mapping[str, object]:
         raise NotAReportError(f"cannot read {path} as the report of a replay: {error}") from error
     except OSError as error:
         raise PlaygroundError(f"cannot read {path}: {error.strerror}") from error
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[TextIO]:
-    """A file that is there, whole, when the block has ended well; for its owner only, as the recording."""
-    try:
-        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(number, "w", encoding="utf-8", newline="\n") as file:
-                yield file
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
-    except OSError as error:
-        raise PlaygroundError(f"cannot write {path}: {error.strerror}") from error

@@ -1,7 +1,4 @@
-"""The verdict of a replay as JSON, for machines; the file appears whole or not at all.
-
-A path that stands for a descriptor or a device (/dev/stdout, /dev/fd/3, a FIFO) is written to, not replaced.
-"""
+"""The verdict of a replay as JSON, for machines; the file appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,10 +7,10 @@ import json
 import os
 import re
 import stat
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+from netplayground.dump.appearing import OPEN, appearing, is_stream
 from netplayground.errors import PlaygroundError, UsageError
 from netplayground.session.replay import ReplaySummary
 
@@ -49,30 +46,8 @@ def write_report(path: Path, summary: ReplaySummary) -> None:
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
     """Write a value as JSON; PlaygroundError when that cannot be done."""
-    octets = (json.dumps(value, indent=2) + "\n").encode()
-    try:
-        if _is_stream(path):
-            _write(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC), octets)
-        else:
-            _replace(Path(os.path.realpath(path)), octets)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-
-
-def _replace(path: Path, octets: bytes) -> None:
-    beside = path.with_name(f".plg-{uuid.uuid4().hex}")
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # less the umask
-    try:
-        _write(fd, octets)
-        os.replace(beside, path)
-    except BaseException:
-        os.unlink(beside)
-        raise
-
-
-def _write(fd: int, octets: bytes) -> None:
-    with os.fdopen(fd, "wb") as file:
-        file.write(octets)
+    with appearing(path, OPEN) as file:
+        file.write((json.dumps(value, indent=2) + "\n").encode())
 
 
 def check_report(path: Path, dump_path: Path) -> None:
@@ -93,7 +68,7 @@ def _check_access(path: Path) -> None:
     target, right = path, os.W_OK
     if os.path.isdir(path):
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not _is_stream(path):
+    if not is_stream(path):
         target, right = Path(os.path.realpath(path)).parent, os.W_OK | os.X_OK
         if not stat.S_ISDIR(os.stat(target).st_mode):
             raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -101,17 +76,6 @@ def _check_access(path: Path) -> None:
         is_read_only = os.statvfs(target).f_flag & os.ST_RDONLY
         number = errno.EROFS if is_read_only else errno.EACCES
         raise OSError(number, os.strerror(number))
-
-
-def _is_stream(path: Path) -> bool:
-    """Whether what has this path is not a file that another may take the place of."""
-    is_device = path.is_relative_to("/dev") and not path.is_relative_to("/dev/shm")
-    if is_device or path.is_relative_to("/proc"):
-        return True
-    try:
-        return not stat.S_ISREG(os.stat(path).st_mode)
-    except FileNotFoundError:
-        return False
 
 
 def _cannot_write(path: Path, error: OSError) -> PlaygroundError:

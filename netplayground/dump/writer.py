@@ -71,14 +71,15 @@ class DumpWriter:
         wall_ns: int,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         first_sequence: int = _FIRST_SEQUENCE,
+        fd: int | None = None,
     ) -> DumpWriter:
         """Replace `path` by a dump of `run` that begins now, at `wall_ns`; readable by its owner alone, and
-        locked."""
+        locked. With `fd` that empty file becomes the dump, and `path` is only its name in errors."""
         try:
             opening = blocks.emit_opening(run, wall_ns)
         except ValueError as error:
             raise _cannot_write(path, str(error)) from error
-        fd, is_new = _open_locked(path)
+        fd, is_new = _open_locked(path) if fd is None else (os.dup(fd), False)
         out = Output(path, fd, wall_ns, monotonic_ns)
         try:
             _prepare(path, fd)

@@ -8,15 +8,14 @@ them are whole.
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from array import array
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
+from netplayground.dump.appearing import appearing
 from netplayground.dump.model import SIDES, Connection, Datagram, Event, EventKind, Fact
 from netplayground.dump.recording import Recording
 from netplayground.errors import PlaygroundError
@@ -82,16 +81,19 @@ def export_tables(recording: Recording, folder: Path, name: str, wanted: Collect
     """Write the tables of a recording that is called `name` in them into a folder; give the number of rows.
     PlaygroundError where that cannot be done, or pyarrow is missing."""
     arrow = _pyarrow()
-    try:
-        with _appearing(folder, [f"{table}.parquet" for table in _COLUMNS]) as paths, ExitStack() as stack:
-            tables = [
-                stack.enter_context(_Table(arrow, path, columns, name))
-                for path, columns in zip(paths, _COLUMNS.values(), strict=True)
-            ]
-            _fill(recording, wanted, *tables)
-        return sum(table.count for table in tables)
-    except OSError as error:
-        raise PlaygroundError(f"cannot write {folder}: {error.strerror or error}") from error
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_there(folder))
+            files = [stack.enter_context(appearing(folder / f"{table}.parquet")) for table in _COLUMNS]
+            with ExitStack() as writing:
+                tables = [
+                    writing.enter_context(_Table(arrow, file, columns, name))
+                    for file, columns in zip(files, _COLUMNS.values(), strict=True)
+                ]
+                _fill(recording, wanted, *tables)
+        except OSError as error:
+            raise PlaygroundError(f"cannot write {folder}: {error.strerror or error}") from error
+    return sum(table.count for table in tables)
 
 
 def _pyarrow() -> ModuleType:
@@ -184,14 +186,14 @@ def _time(time_ns: int | None) -> int | None:
 class _Table:
     """One table that is being written."""
 
-    def __init__(self, arrow: Any, path: Path, columns: dict[str, str], name: str) -> None:
+    def __init__(self, arrow: Any, file: BinaryIO, columns: dict[str, str], name: str) -> None:
         types = {kind: getattr(arrow, kind) for kind in set(columns.values()) - {"time"}}
         times = arrow.timestamp("ns")
         fields = [(column, times if kind == "time" else types[kind]()) for column, kind in columns.items()]
         self._arrow = arrow
         self._name = name
         self._schema = arrow.schema([("dump", arrow.string()), *fields])
-        self._writer = arrow.parquet.ParquetWriter(path, self._schema, compression="zstd")
+        self._writer = arrow.parquet.ParquetWriter(file, self._schema, compression="zstd")
         self._rows: list[tuple[object, ...]] = []
         self._payload = 0
         self.count = 0
@@ -229,21 +231,14 @@ class _Table:
 
 
 @contextmanager
-def _appearing(folder: Path, names: list[str]) -> Iterator[list[Path]]:
-    """Files of a folder, readable by their owner alone, that are there when the block has ended well; a
-    folder that was made for them goes with them."""
+def _there(folder: Path) -> Iterator[None]:
+    """A folder; if it was made for this, it goes when the block fails."""
     was_there = folder.is_dir()
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f".plg-{uuid.uuid4().hex}" for _ in names]
     try:
-        for path in paths:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        yield paths
-        for path, name in zip(paths, names, strict=True):
-            os.replace(path, folder / name)
+        yield
     except BaseException:
-        for path in paths:
-            path.unlink(missing_ok=True)
         if not was_there:
-            folder.rmdir()
+            with suppress(OSError):  # what has appeared in it stays
+                folder.rmdir()
         raise

@@ -19,7 +19,7 @@ from netplayground.capture.importing import ImportOptions, import_captures
 from netplayground.dump.model import CLIENT, SERVER, Ending
 from netplayground.dump.recording import open_recording
 from netplayground.dump.writer import DumpWriter
-from netplayground.errors import CaptureError
+from netplayground.errors import PlaygroundError
 from netplayground.packet import ip, tcp, udp
 from netplayground.packet.checksum import internet_checksum, pseudo_header_sum
 
@@ -179,5 +179,5 @@ def test_a_line_of_json_for_each_chunk(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     with writing(tmp_path / "dump") as writer:
         opened(writer)
-    with pytest.raises(CaptureError, match=r"cannot write .*No such file or directory"):
+    with pytest.raises(PlaygroundError, match=r"cannot write .*No such file or directory"):
         export(tmp_path / "dump", tmp_path / "none" / "out.pcap")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from needs import needs_root
-from netplayground.cli import report_file
 from netplayground.cli.report_file import check_report, report_of, write_json, write_report
 from netplayground.errors import PlaygroundError, UsageError
 from netplayground.replay.verdict import Divergence, DivergenceKind, Verdict
@@ -75,18 +75,16 @@ def test_the_file_has_the_mode_that_the_umask_leaves(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
 
 
-def test_the_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "r"
     path.write_text("as it was")
-
-    def full_disk(fd: int, octets: bytes) -> None:
-        os.write(fd, octets[:1])
-        os.close(fd)
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(report_file, "_write", full_disk)
-    with pytest.raises(PlaygroundError, match=r"cannot write .*/r: No space left on device"):
-        write_json(path, {"a": 1})
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, former[1]))
+    try:
+        with pytest.raises(PlaygroundError, match=r"cannot write .*/r: File too large"):
+            write_json(path, {"a": "longer than there is room for"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
     assert path.read_text() == "as it was"
     assert [each.name for each in tmp_path.iterdir()] == ["r"]
 
