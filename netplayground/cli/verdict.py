@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from netplayground.cli.words import counted, hex_rows, printable
 from netplayground.replay.verdict import Divergence, Verdict
-from netplayground.session.replay import ReplaySummary
+
+if TYPE_CHECKING:
+    from netplayground.session.replay import ReplaySummary
 
 _MOST_SHOWN = 3
 _MOST_LEFT_OUT = 10
@@ -16,16 +19,21 @@ def verdict_lines(summary: ReplaySummary) -> Iterator[str]:
     """What was played and matched; the first divergences, with a window; notes."""
     verdict = summary.verdict
     for divergence in verdict.divergences[:_MOST_SHOWN]:
-        yield from _divergence_lines(divergence)
+        yield from divergence_lines(divergence)
     if verdict.divergence_count > _MOST_SHOWN:
         yield f"… and {counted(verdict.divergence_count - _MOST_SHOWN, 'divergence')} more"
+    yield from note_lines(verdict)
+    if verdict.missing:
+        yield f"the dump is torn, it lacks {verdict.missing}"
+    yield f"{summary.run.dump_path}: {share_words(verdict)}, {summary.run.duration_s:.3f} s"
+
+
+def note_lines(verdict: Verdict) -> Iterator[str]:
+    """What else was not quite the same, and what could not be compared."""
     for note, number in verdict.notes.items():
         yield f"note: {note}: {number:,}"
     yield from (f"warning: {printable(warning)}" for warning in verdict.warnings)
     yield from _left_out_lines(verdict)
-    if verdict.missing:
-        yield f"the dump is torn, it lacks {verdict.missing}"
-    yield f"{summary.run.dump_path}: {share_words(verdict)}, {summary.run.duration_s:.3f} s"
 
 
 def _left_out_lines(verdict: Verdict) -> Iterator[str]:
@@ -66,8 +74,9 @@ def percent(share: float) -> str:
     return f"{int(share * 1000) / 10:g} %"
 
 
-def _divergence_lines(divergence: Divergence) -> Iterator[str]:
-    yield f"diverged: {printable(divergence.describe())}"
+def divergence_lines(divergence: Divergence, what: str = "diverged") -> Iterator[str]:
+    """Where a process left the tape, and what it said there beside what was recorded."""
+    yield f"{what}: {printable(divergence.describe())}"
     if divergence.expected or divergence.actual:
         yield from _window("expected", divergence.window, divergence.expected)
         yield from _window("actual", divergence.window, divergence.actual)

@@ -257,6 +257,10 @@ class Exchange:
         """Whether a live process has said this datagram."""
         return bool(self._has_come[event])
 
+    def excuse(self, event: int) -> None:
+        """A datagram is not awaited."""
+        self._has_come[event] = 1
+
     def diverge(self, flow: Flow) -> None:
         """Compare this flow no longer."""
         self._diverged.add(flow.number)

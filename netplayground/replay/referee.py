@@ -15,14 +15,18 @@ from netplayground.replay.streams import window_of
 from netplayground.replay.tape import CHUNK, DATAGRAM, ESTABLISHED, FIN, NONE, SYN, Outcome, Record, Tape
 from netplayground.replay.verdict import WINDOW, Divergence, DivergenceKind, Verdict
 
-MOST_KEPT = 1000  # divergences; all are counted
+MOST_KEPT = 1000
+"""Divergences; all are counted."""
 
 
 class Referee:
     """Collects divergences, notes and figures."""
 
-    def __init__(self, tape: Tape, live: Sequence[bool], optional: bytearray) -> None:
+    def __init__(
+        self, tape: Tape, live: Sequence[bool], optional: bytearray, most_kept: int = MOST_KEPT
+    ) -> None:
         self._tape = tape
+        self._most_kept = most_kept
         self._live = live
         self._optional = optional  # by record
         self._divergences: list[tuple[int, int, Divergence]] = []  # by recorded order
@@ -71,14 +75,21 @@ class Referee:
         """All bytes were said, but the end was not the recorded one."""
         self._diverges(DivergenceKind.CLOSED, part, part.comparison.position, text)
 
-    def comes_not(self, course: Course, record: Record, side: int) -> None:
-        """A recorded connection was not opened, or not accepted."""
-        text = "never opened it" if side == CLIENT else "never accepted it"
+    def comes_not(self, course: Course, record: Record, side: int, text: str = "") -> None:
+        """A recorded connection was not opened, or not accepted; `text` says what happened instead."""
+        text = text or ("never opened it" if side == CLIENT else "never accepted it")
         if record.outcome is not Outcome.ACCEPTED:
             text += f" (in the recording: {record.outcome.value})"
         self._add(record.syn, DivergenceKind.NO_CONNECTION, course, record, side, 0, text)
 
-    def comes_unknown(self, course: Course, server: int, port: int, at: int) -> None:
+    def comes_unknown(
+        self,
+        course: Course,
+        server: int,
+        port: int,
+        at: int,
+        text: str = "opened a connection that the recording does not have",
+    ) -> None:
         """A connection that the tape does not know."""
         names = [life.process.name for life in self._tape.lives]
         where = f"{names[server] if server >= 0 else 'nobody'}:{port}"
@@ -91,7 +102,7 @@ class Referee:
                 f"{course.name} -> {where}",
                 CLIENT,
                 0,
-                "opened a connection that the recording does not have",
+                text,
                 self._time(at),
             ),
         )
@@ -308,7 +319,7 @@ class Referee:
     def _put(self, event: int, divergence: Divergence) -> None:
         self.count += 1
         insort(self._divergences, (event, self.count, divergence), key=lambda entry: entry[:2])
-        del self._divergences[MOST_KEPT:]
+        del self._divergences[self._most_kept :]
 
     def _time(self, event: int) -> int:
         return self._tape.time[event] if event < len(self._tape) else 0
