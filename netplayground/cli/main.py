@@ -32,6 +32,7 @@ COMMANDS = {
     "export": "a recording becomes a capture, files or JSON",
     "capture": "what crosses an interface becomes a dump",
     "report": "a recording becomes a page to look at",
+    "diff": "do two recordings say the same? and the rules for what may differ",
     "redact": "a copy of a dump without its secrets",
     "doctor": "can this machine run a playground, and if not, how to mend it",
 }
