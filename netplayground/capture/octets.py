@@ -23,6 +23,8 @@ _PIECE = 1 << 16
 class Octets:
     """A plain file; `position` is how much of it has been read, `size` its length (0: nobody knows)."""
 
+    is_packed = False
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.position = 0
@@ -82,6 +84,8 @@ class _Begun(Octets):
 class _Gunzipped(_Begun):
     """What is in a gzip file, in each of its members (RFC 1952, 2.2)."""
 
+    is_packed = True
+
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._packed = b""
@@ -119,6 +123,8 @@ class _Gunzipped(_Begun):
 
 class _Unzstd(_Begun):
     """What is in a zstd file, in each of its frames."""
+
+    is_packed = True
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

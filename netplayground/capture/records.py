@@ -23,6 +23,7 @@ from netplayground.errors import CaptureError
 
 BATCH = 8 << 20
 """What is in memory at once. Never more packet data than TCP may leave unacknowledged in a dump."""
+_BATCH_LEAST = 1 << 16
 PACKETS_MOST = 1 << 15
 """… and no more packets than this: in the worst case each is a connection of its own."""
 BLOCK_MOST = 16 << 20
@@ -137,6 +138,8 @@ class Records:
         self.path = path
         self.cut = 0
         self._octets: Octets = open_octets(path)
+        if self._octets.size and not self._octets.is_packed:
+            batch = min(batch, max(self._octets.size, _BATCH_LEAST))
         # Three batches may be in use while the next is read (`ahead`).
         self._buffers = [bytearray(batch) for _ in range(4)]
         self._buffer = self._buffers[0]

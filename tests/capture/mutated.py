@@ -8,12 +8,16 @@ tries so many and says how they came out; each is a dump that is whole, or one c
 from __future__ import annotations
 
 import gzip
+import os
 import random
 import resource
+import signal
 import struct
 import sys
 import tempfile
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 from capture.frames import ETHERNET, Frame, Talk, ethernet, pcap, pcapng, write
@@ -27,6 +31,9 @@ from netplayground.errors import CaptureError
 from netplayground.packet import icmp, udp
 
 MEMORY_MOST = 300 << 20
+LONGEST_S = 60
+SLICE = 10_000
+"""So many are tried by one process."""
 _LENGTHS = (0, 1, 4, 7, 8, 11, 12, 20, 24, 40, 60, 255, 1500, 65535, 1 << 18, 1 << 24, (1 << 31) - 1, 1 << 31)
 
 
@@ -106,24 +113,46 @@ def attempt(folder: Path, data: bytes, chance: random.Random) -> str:
 
 
 def attempts(count: int, seed: int) -> Counter[str]:
-    """Try many; an exception says which one it was."""
+    """Try many; an exception says which one it was, also where one takes longer than any should."""
     outcomes: Counter[str] = Counter()
     captures = seeds()
+    before = signal.signal(signal.SIGALRM, _too_long)
     with tempfile.TemporaryDirectory(prefix="plg-mutated-") as folder:
         for number in range(seed, seed + count):
             chance = random.Random(number)
             data = mutate(chance, chance.choice(captures))
+            signal.alarm(LONGEST_S)
             try:
                 outcomes[attempt(Path(folder), data, chance)] += 1
             except Exception as error:
                 raise AssertionError(f"mutated capture {number}") from error
+            finally:
+                signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
     return outcomes
 
 
+def _too_long(number: int, frame: object) -> None:
+    raise TimeoutError(f"not done after {LONGEST_S} s")
+
+
+def _slice(seed: int, count: int) -> tuple[Counter[str], int]:
+    """Try some in a process of their own; give how they came out, and the memory that it took at most."""
+    return attempts(count, seed), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
 def main(words: list[str]) -> int:
-    outcomes = attempts(int(words[0]), int(words[1]) if len(words) > 1 else 0)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    print(", ".join(f"{number:,} times {what}" for what, number in outcomes.items()), f"{memory:,} bytes")
+    count, seed = int(words[0]), int(words[1]) if len(words) > 1 else 0
+    slices = [(at, min(SLICE, seed + count - at)) for at in range(seed, seed + count, SLICE)]
+    outcomes, memory, at_once = Counter[str](), 0, os.cpu_count() or 1
+    for begin in range(0, len(slices), at_once):
+        # Not forked: whoever has threads cannot be. New ones each time: what is kept must not add up.
+        with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as pool:
+            for tried, taken in pool.map(_slice, *zip(*slices[begin : begin + at_once], strict=True)):
+                outcomes += tried
+                memory = max(memory, taken)
+        said = ", ".join(f"{number:,} times {what}" for what, number in outcomes.items())
+        print(f"{said}; {memory:,} bytes of memory at most", flush=True)
     return 0 if memory <= MEMORY_MOST else 1
 
 
