@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,14 +14,17 @@ from netplayground.cli.invocation import debug_option
 from netplayground.cli.words import counted, printable, tell
 from netplayground.errors import PlaygroundError, UsageError
 
+if TYPE_CHECKING:
+    from netplayground.report.redaction import Redacted
+
 
 @click.command(
     "redact",
     help="""Write a copy of the dump FILE in which each byte that a REGEX matches is an 'x'.
 
     A REGEX is one on bytes. It is searched in all that one side of a connection says, across its chunks, in
-    each datagram, and in the commands; a match is at most 64 KiB long. A replay of the copy lets live
-    processes say any bytes in these places, but as many.
+    each datagram, and in the commands; a match is at most 64 KiB long. Nothing is unpacked or decrypted. A
+    replay of the copy lets live processes say any bytes in these places, but as many.
 
     \b
     plg redact dump.traffic -o clean.traffic --pattern '(?<=password=)[^&]*'
@@ -51,7 +56,24 @@ def command(path: Path, output: Path, patterns: tuple[str, ...]) -> None:
         raise PlaygroundError(f"cannot write {output}: not a regular file")
     with appearing(output) as file, Progress() as progress:
         done = redact(path, output, file.fileno(), masks, progress.show)
-    commands = f", {counted(done.commands, 'command')} changed" if done.commands else ""
-    tell(f"{output}: {counted(done.bytes, 'byte')} in {counted(done.spans, 'place')} replaced{commands}")
+    for line in _lines(path, output, done):
+        tell(line)
+
+
+def _lines(path: Path, output: Path, done: Redacted) -> Iterator[str]:
+    """What was done, and what its user should know of."""
+    parts = [f"{counted(done.bytes, 'byte')} in {counted(done.spans, 'place')} replaced"]
+    if done.commands:
+        parts.append(f"{counted(done.commands, 'command')} changed")
+    if done.facts:
+        parts.append(f"{counted(done.facts, 'fact')} changed")
+    yield f"{output}: {', '.join(parts)}"
+    if done.cut:
+        matches = counted(done.cut, "match is", "matches are")
+        yield f"{matches} 64 KiB long, and no match is longer: what stands behind is not replaced"
+    if done.original:
+        yield f"{path} is of the original program, {output} is a dump of plg"
+    if done.ambiguous:
+        yield printable(done.ambiguous)
     if done.missing:
-        tell(f"torn as {path} is, missing: {printable(done.missing)}")
+        yield f"torn as {path} is, missing: {printable(done.missing)}"

@@ -168,9 +168,12 @@ class Dump:
 
     def facts(self) -> Iterator[Fact]:
         """Give what no packet can tell, in the order of the run; the run header is not among it."""
-        offsets = self._torn.facts if self.state is State.TORN else self._fact_offsets()
-        for offset in offsets:
+        for offset in self.fact_offsets():
             yield self._fact(offset)
+
+    def fact_offsets(self) -> Iterator[int]:
+        """Give where the facts' blocks begin."""
+        return iter(self._torn.facts) if self.state is State.TORN else self._fact_offsets()
 
     def _fact(self, offset: int) -> Fact:
         length = int.from_bytes(self.source.read(offset + 4, 4), "big")

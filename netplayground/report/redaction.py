@@ -2,24 +2,33 @@
 
 Nothing moves: the copy has every block where the dump has it, so its index stays right. A pattern is searched
 in each direction of each connection as one stream, and in the payload of each datagram, from the left, each
-by itself: a byte that any of them covers is replaced. The commands of the run are treated alike, by whole
-characters. What was replaced is told by facts at the end, for replays.
+by itself: a byte that any of them covers is replaced. All other texts of the file are treated alike, by whole
+characters: commands, options, what facts tell; but not the names, addresses and kinds that hold it together.
+What was replaced is told by facts at the end, for replays.
+
+A dump of the original program is converted before.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar, cast
 
 from netplayground.dump import blocks
 from netplayground.dump.check import check_dump
-from netplayground.dump.model import Datagram, EventKind, Process, State
+from netplayground.dump.converting import convert
+from netplayground.dump.model import Datagram, EventKind, State
 from netplayground.dump.reader import Dump, open_dump
+from netplayground.dump.recording import open_recording
 from netplayground.dump.taking_up import copy_whole, take_up
+from netplayground.dump.tunreplay import TunReplayDump
 from netplayground.errors import DumpError
 from netplayground.packet import ip
 from netplayground.packet.checksum import internet_checksum, pseudo_header_sum
@@ -27,6 +36,7 @@ from netplayground.packet.quote import parse_quote
 from netplayground.replay.flows import ICMP_HEADER, is_error
 from netplayground.replay.masks import Mask, segments
 from netplayground.replay.redaction import (
+    MOST,
     REDACTED_FACT,
     Redactions,
     Span,
@@ -41,13 +51,19 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Redacted:
-    """What was replaced: bytes and spans of streams and datagrams, and how many commands."""
+    """What was replaced: bytes and spans of streams and datagrams, and in how many commands and facts."""
 
     bytes: int
     spans: int
     commands: int
+    facts: int
+    cut: int
+    """Matches that end because they may be no longer, and after which something stands."""
     missing: str
     """What a torn dump lacks."""
+    original: bool
+    """Whether it was a dump of the original program."""
+    ambiguous: str = ""
 
 
 def redact(path: Path, output: Path, fd: int, patterns: Sequence[Mask], progress: Progress) -> Redacted:
@@ -55,19 +71,35 @@ def redact(path: Path, output: Path, fd: int, patterns: Sequence[Mask], progress
     DamagedDumpError where the dump is not what was written."""
     try:
         check_dump(path)
-        with open_dump(path) as dump:
-            return _redact(dump, output, fd, patterns, progress)
+        with open_recording(path) as recording:
+            if isinstance(recording, Dump):
+                return _redact(recording, output, fd, patterns, progress)
+            return _redact_original(recording, output, fd, patterns, progress)
     except OSError as error:
         raise DumpError(f"cannot write {output}: {error.strerror}") from error
 
 
+def _redact_original(
+    original: TunReplayDump, output: Path, fd: int, patterns: Sequence[Mask], progress: Progress
+) -> Redacted:
+    with tempfile.TemporaryFile(dir=output.parent) as converted:
+        convert(original, output, converted.fileno())
+        with open_dump(Path(f"/proc/self/fd/{converted.fileno()}")) as dump:
+            done = _redact(dump, output, fd, patterns, progress)
+    return replace(done, missing=original.missing, original=True, ambiguous=original.ambiguous)
+
+
 def _redact(dump: Dump, output: Path, fd: int, patterns: Sequence[Mask], progress: Progress) -> Redacted:
     copy_whole(dump, fd)
-    commands = _redact_commands(dump, fd, patterns)
+    commands = _redact_header(dump, fd, patterns)
+    facts = sum([_redact_fact(dump, fd, offset, patterns) for offset in dump.fact_offsets()])
     found = Redactions()
     streams, last_ns = _walk(dump, fd, patterns, found.datagrams, progress)
+    cut = 0
     for key, stream in streams.items():
-        spans = merged(span for mask in patterns for span in stream.spans_of(mask))
+        matches = [span for mask in patterns for span in stream.spans_of(mask)]
+        spans = merged(matches)
+        cut += _count_cut(matches, spans, stream.length)
         if spans:
             found.streams[key] = spans
             for span in spans:
@@ -81,7 +113,15 @@ def _redact(dump: Dump, output: Path, fd: int, patterns: Sequence[Mask], progres
         raise
     writer.close(complete=dump.state is State.COMPLETE)
     spans = [span for kind in (found.streams, found.datagrams) for spans in kind.values() for span in spans]
-    return Redacted(sum(end - start for start, end in spans), len(spans), commands, dump.missing)
+    size = sum(end - start for start, end in spans)
+    return Redacted(size, len(spans), commands, facts, cut, dump.missing, original=False)
+
+
+def _count_cut(matches: Sequence[Span], spans: Sequence[Span], length: int) -> int:
+    """How many matches are as long as they may be, and have bytes behind them that nothing covers."""
+    ends = [end for start, end in matches if end - start == MOST and end < length]
+    starts = [start for start, _ in spans]
+    return sum(spans[bisect_right(starts, end) - 1][1] <= end for end in ends)
 
 
 class _Stream:
@@ -193,33 +233,61 @@ def _mend_checksum(dump: Dump, fd: int, datagram: Datagram, payload: bytes) -> N
     os.pwrite(fd, check.to_bytes(2, "big"), at)
 
 
-def _redact_commands(dump: Dump, fd: int, patterns: Sequence[Mask]) -> int:
-    """Replace in the run header; its block keeps its length, blanks fill it up."""
+def _redact_header(dump: Dump, fd: int, patterns: Sequence[Mask]) -> int:
+    """Replace in the run header; give in how many commands."""
     names = blocks.SECTION_LENGTH + blocks.INTERFACE_LENGTH
-    at = names + int.from_bytes(dump.read(names + 4, 4), "big")
-    room = int.from_bytes(dump.read(at + 4, 4), "big")
-    processes = tuple(_without_secrets(process, patterns) for process in dump.run.processes)
-    count = sum(new != old for new, old in zip(processes, dump.run.processes, strict=True))
-    if count:
-        block = blocks.emit_run(replace(dump.run, processes=processes), dump.run.started_ns)
-        text = block[blocks.CUSTOM_HEADER : -4].ljust(room - blocks.CUSTOM_HEADER - 4)
-        os.pwrite(fd, blocks.emit_custom(blocks.FACT, text), at)
-    return count
+    _redact_fact(dump, fd, names + int.from_bytes(dump.read(names + 4, 4), "big"), patterns)
+    return sum(_without_secrets(each.command, patterns) != each.command for each in dump.run.processes)
 
 
-def _without_secrets(process: Process, patterns: Sequence[Mask]) -> Process:
-    octets = _octets(process.command)
+def _redact_fact(dump: Dump, fd: int, offset: int, patterns: Sequence[Mask]) -> bool:
+    """Replace in a block of JSON, which keeps its length: blanks fill it up. Say whether that changed it."""
+    length = int.from_bytes(dump.read(offset + 4, 4), "big")
+    before = blocks.parse_fact(dump.read(offset, length)[blocks.CUSTOM_HEADER : -4])
+    after = _without_secrets(before, patterns)
+    if after == before:
+        return False
+    text = json.dumps(after, separators=(",", ":")).encode("ascii")
+    room = length - blocks.CUSTOM_HEADER - 4
+    if len(text) > room:  # the fill needs no escape: what plg has written becomes no longer
+        raise dump.source.damaged("a fact that plg has not written", offset)
+    os.pwrite(fd, text.ljust(room), offset + blocks.CUSTOM_HEADER)
+    return True
+
+
+_KEPT = frozenset({"kind", "name", "process", "side", "addresses", "subnets", "version", "ready", "until"})
+"""What holds a dump together; the words of JSON's objects stay as well."""
+
+T = TypeVar("T")
+
+
+def _without_secrets(value: T, patterns: Sequence[Mask]) -> T:
+    """The same, with the texts in it redacted."""
+    changed: object = value
+    if isinstance(value, str):
+        changed = _text_without_secrets(value, patterns)
+    elif isinstance(value, list):
+        changed = [_without_secrets(each, patterns) for each in value]
+    elif isinstance(value, dict):
+        changed = {
+            key: each if key in _KEPT else _without_secrets(each, patterns) for key, each in value.items()
+        }
+    return cast(T, changed)
+
+
+def _text_without_secrets(text: str, patterns: Sequence[Mask]) -> str:
+    octets = _octets(text)
     covered = cover(bytes(len(octets)), spans_in(octets, patterns), b"\1")
     shown, at = "", 0
-    for character in process.command:
+    for character in text:
         size = len(_octets(character))
         shown += FILL.decode() * size if any(covered[at : at + size]) else character
         at += size
-    return replace(process, command=shown)
+    return shown
 
 
 def _octets(text: str) -> bytes:
-    """A command as the shell had it; JSON may hold what no command line can."""
+    """A text as a shell had it; JSON may hold what no command line can."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from dump.making import create, every_ending, opened, say, writing
+from dump.test_tunreplay import SAMPLE
 
 from netplayground.cli.main import main
 from netplayground.dump.model import CLIENT
@@ -45,6 +46,23 @@ def test_a_torn_dump_says_what_is_missing(tmp_path: Path, capsys: pytest.Capture
     writer.close(complete=False)
     assert main(["redact", str(path), "-o", str(tmp_path / "clean"), "--pattern", "secret"]) == 0
     assert f"plg: torn as {path} is, missing: the end of the run and its index" in capsys.readouterr().err
+
+
+def test_a_dump_of_the_original_program_becomes_one_of_plg(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "clean"
+    assert main(["redact", str(SAMPLE), "-o", str(output), "--pattern", r"(?<=User-Agent: )[^\r\n]*"]) == 0
+    said = capsys.readouterr().err
+    assert f"plg: {SAMPLE} is of the original program, {output} is a dump of plg\n" in said
+    assert main(["check", str(output)]) == 0
+
+
+def test_a_match_that_is_cut_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with writing(tmp_path / "d") as writer:
+        say(opened(writer), CLIENT, b"key=" + b"s" * 70_000)
+    assert main(["redact", str(tmp_path / "d"), "-o", str(tmp_path / "c"), "--pattern", "(?<=key=).*"]) == 0
+    assert "plg: 1 match is 64 KiB long, and no match is longer: what" in capsys.readouterr().err
 
 
 def test_octets_can_be_given_that_are_no_text(dump: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from dump.making import FAMILIES, RUN, Clock, create, every_ending, opened, say, writing
+from dump.test_tunreplay import emit
+from dump.test_tunreplay import talk as original
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +19,7 @@ from netplayground.dump.check import check_dump
 from netplayground.dump.model import CLIENT, SERVER, State
 from netplayground.dump.reader import Dump, open_dump
 from netplayground.dump.writer import DumpWriter
-from netplayground.errors import DamagedDumpError
+from netplayground.errors import DamagedDumpError, UsageError
 from netplayground.packet import icmp, ip, udp
 from netplayground.packet.checksum import internet_checksum, pseudo_header_sum
 from netplayground.replay.masks import parse_masks
@@ -169,6 +172,87 @@ def test_commands_are_redacted_by_whole_characters(tmp_path: Path) -> None:
     assert done.commands == 1
     with open_dump(output) as copy:
         assert [each.command for each in copy.run.processes] == ["login --key xxxcretxxxx x", "login"]
+
+
+def test_what_facts_and_options_tell_is_redacted_but_what_holds_the_dump_together(tmp_path: Path) -> None:
+    run = type(RUN)(RUN.subnets, RUN.processes, {**RUN.options, "captures": ["/home/secret.pcap"]})
+    writer = DumpWriter.create(tmp_path / "d", run, 1, Clock())
+    writer.fact("told", process="db", text="my secr\u00e9t", more={"secret": ["secret", 1, None, 0.25]})
+    opened(writer).note("told", side="client", text="no")
+    writer.close()
+    output, done = redacted(tmp_path / "d", rb"secr\S+", b"(?s)db|client|told|80|mtu")
+    assert (done.commands, done.facts) == (1, 1)
+    with open_dump(output) as copy:
+        first, second, *_ = copy.facts()
+        assert (first.kind, dict(first.fields)) == (
+            "told",
+            {"process": "db", "text": "my xxxxxxx", "more": {"secret": ["xxxxxx", 1, None, 0.25]}},
+        )
+        assert dict(second.fields) == {"side": "client", "text": "no"}
+        assert copy.run.options == {**RUN.options, "captures": ["/home/xxxxxxxxxxx"]}
+        assert copy.processes[1].command == "ask 'xx'"
+    text = output.read_bytes()
+    assert b"secr" not in text.replace(b'"secret":', b"")
+
+
+def test_a_match_that_may_be_no_longer_is_counted_where_something_stands_behind(tmp_path: Path) -> None:
+    long = b"password=" + b"s" * 70_000
+    output, done = redacted(talk(tmp_path / "d", long[:40_000], long[40_000:] + b"&"), b"(?<=password=)[^&]*")
+    assert (done.cut, done.bytes) == (1, 1 << 16)
+    with open_dump(output) as copy:
+        assert stream(copy, 0, CLIENT) == b"password=" + b"x" * (1 << 16) + b"s" * (70_000 - (1 << 16)) + b"&"
+    output, done = redacted(tmp_path / "d", b"(?s).*")
+    assert (done.cut, done.bytes) == (0, len(long) + 1)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        (b"^one", b"xxx two\ntwo one"),
+        (b"one$", b"one two\ntwo xxx"),
+        (b"(?m)^two|two$", b"one xxx\nxxx one"),
+        (rb"\bt?", b"one xwo\nxwo one"),
+        (b"", None),
+        (b"(?=t)", None),
+        (b"x*", b"one two\ntwo one"),
+        (b"(?i)ONE (?=T)", b"xxxxtwo\ntwo one"),
+        (b"(?s).+", b"x" * 15),
+    ],
+)
+def test_anchors_and_empty_matches(tmp_path: Path, pattern: bytes, expected: bytes | None) -> None:
+    path = talk(tmp_path / "d", *(b"one two\ntwo one"[at : at + 2] for at in range(0, 15, 2)))
+    if expected is None:
+        with pytest.raises(UsageError, match="it matches the empty string only"):
+            redacted(path, pattern)
+        return
+    output, _ = redacted(path, pattern)
+    with open_dump(output) as copy:
+        assert stream(copy, 0, CLIENT) == expected
+
+
+def test_patterns_that_overlap_cover_what_either_covers(tmp_path: Path) -> None:
+    output, done = redacted(talk(tmp_path / "d", b"abc", b"def"), b"bcd", b"de", b"cd")
+    assert (done.spans, done.bytes) == (1, 4)
+    with open_dump(output) as copy:
+        assert stream(copy, 0, CLIENT) == b"axxxxf"
+
+
+def test_nothing_is_unpacked(tmp_path: Path) -> None:
+    body = gzip.compress(b"password=hunter2 " * 100)
+    output, done = redacted(talk(tmp_path / "d", b"hunter2", body), b"hunter2")
+    assert done.spans == 1
+    with open_dump(output) as copy:
+        assert stream(copy, 0, CLIENT) == b"xxxxxxx" + body
+
+
+def test_a_dump_of_the_original_program_becomes_one_of_this(tmp_path: Path) -> None:
+    path = tmp_path / "d"
+    path.write_bytes(emit(original((CLIENT, b"my sec"), (CLIENT, b"ret"), (SERVER, b"a secret"))))
+    output, done = redacted(path, b"secret")
+    assert done.original and not done.missing and not done.ambiguous
+    with open_dump(output) as copy:
+        assert stream(copy, 0, CLIENT) == b"my xxxxxx" and stream(copy, 0, SERVER) == b"a xxxxxx"
+        assert load_tape(copy).redactions.streams == {(0, CLIENT): [(3, 9)], (0, SERVER): [(2, 8)]}
 
 
 def test_what_was_redacted_before_stays_known(tmp_path: Path) -> None:
