@@ -45,3 +45,41 @@ class DamagedDumpError(DumpError):
 
 class CaptureError(PlaygroundError):
     """A capture cannot be opened or read, or is not what it claims to be."""
+
+
+class RunFailedError(PlaygroundError):
+    """A run that a program asked for did not end with status 0; `result` says how it did (`api.runs`)."""
+
+    def __init__(self, message: str, result: object, status: int) -> None:
+        super().__init__(message)
+        self.result = result
+        self.exit_status = status
+
+
+class DivergedError(RunFailedError):
+    """A replay in which a live process did not do what the recording says; `result` has the verdict."""
+
+
+class ProcessEndedError(PlaygroundError):
+    """A process ended before it did what was waited for.
+
+    `process` is its name, `status` what a shell would call its end, `stderr` the last that it said there."""
+
+    def __init__(self, message: str, process: str, status: int, stderr: str) -> None:
+        super().__init__(message)
+        self.process = process
+        self.status = status
+        self.stderr = stderr
+
+
+class WaitTimeoutError(PlaygroundError, TimeoutError):
+    """What was waited for did not come in time."""
+
+
+class PlaygroundOverError(PlaygroundError):
+    """Something was asked of a playground that has not begun or is over."""
+
+
+class CallError(PlaygroundError):
+    """A function that was called in a playground gave no result: it was killed, or the result cannot be
+    brought back."""
