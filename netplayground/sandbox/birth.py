@@ -115,7 +115,7 @@ def _leave_parent_behind(plan: BirthPlan, channel: socket.socket) -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     streams = plan.command.streams
-    own = () if streams is None else (streams.stdout, streams.stderr)
+    own = () if streams is None else streams.descriptors
     kernel.close_all_but({0, 1, 2, channel.fileno(), *own, *plan.command.inheritance.descriptors})
     channel.setblocking(True)
 

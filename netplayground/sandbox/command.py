@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from netplayground.sandbox import protocol
+from netplayground.sandbox.agent import become_agent
 from netplayground.sandbox.identity import Identity
 from netplayground.sandbox.inheritance import Inheritance
 
@@ -20,10 +21,17 @@ _CANNOT_RUN = 126
 @dataclass(frozen=True, slots=True)
 class Streams:
     """Descriptors that a command has as its stdout and stderr, in place of plg's own. Whoever opened them
-    closes them."""
+    closes them. With a `channel` it is no command, but the agent of a seat (agent.py)."""
 
     stdout: int
     stderr: int
+    channel: int | None = None
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """All of them."""
+        own = () if self.channel is None else (self.channel,)
+        return (self.stdout, self.stderr, *own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,8 @@ def run_command(plan: CommandPlan, channel: socket.socket) -> NoReturn:
             os.dup2(plan.streams.stderr, 2)
         plan.inheritance.restore()
         plan.identity.assume()
+        if plan.streams is not None and plan.streams.channel is not None:
+            become_agent(plan.streams.channel, plan.environment, plan.inheritance)
         os.execve(SHELL, ["sh", "-c", plan.command], plan.environment)
     except OSError as error:
         text = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)

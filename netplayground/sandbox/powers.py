@@ -8,6 +8,8 @@ it.
 
 from __future__ import annotations
 
+import os
+
 from netplayground.sandbox import kernel
 
 _NUMBERS = {
@@ -63,3 +65,13 @@ def limit_power(last: int) -> None:
         if number not in COMMAND_POWERS:
             kernel.drop_from_bounding_set(number)
     kernel.set_capabilities(mask(COMMAND_POWERS | {CAP_SYS_PTRACE, CAP_NET_ADMIN}))
+
+
+def keep_those_of_a_command(last: int) -> None:
+    """Give up, after entering a process's user namespace, what no command has there: as `limit_power` does,
+    and then as an exec would."""
+    kernel.clear_ambient_set()
+    for number in range(last + 1):
+        if number not in COMMAND_POWERS:
+            kernel.drop_from_bounding_set(number)
+    kernel.set_capabilities(mask(COMMAND_POWERS) if os.geteuid() == 0 else 0)
