@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from netplayground.replay.waiting import Activity
@@ -17,9 +17,14 @@ _STOPPED = frozenset(b"tT")  # by a debugger, or a signal
 _DEEPEST = 64
 
 
-def look_at(pid1: int) -> Activity:
-    """What the processes below a PID 1 (numbered as plg sees it) do; BUSY where one thread runs at least."""
-    states = {state for pid in _below(pid1, _DEEPEST) for state in _states(pid)}
+def look_at(pid1: int, leader: int | None = None, acting: Iterable[int] = ()) -> Activity:
+    """What the processes below a PID 1 (numbered as plg sees it) do; BUSY where one thread runs at least.
+
+    `leader`: one whose own threads count too, and of whose children these `acting` with all below them."""
+    pids = [*_below(pid1, _DEEPEST), *([] if leader is None else [leader])]
+    for pid in acting:
+        pids += [pid, *_below(pid, _DEEPEST)]
+    states = {state for pid in pids for state in _states(pid)}
     if states & _STOPPED:
         return Activity.STOPPED
     return Activity.BUSY if states & _RUNNING else Activity.IDLE

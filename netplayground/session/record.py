@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from netplayground.dump.model import Process, RunHeader
 from netplayground.dump.writer import DumpWriter, check_writable
 from netplayground.sandbox.command import Streams
+from netplayground.session.control import Control
 from netplayground.session.ground import Ground, stand
 from netplayground.session.outcome import DROPS_FACT, RunSummary
 from netplayground.session.plan import SUBNET6, Plan
@@ -20,10 +21,16 @@ from netplayground.session.run import Narrate, Run
 from netplayground.traffic.connect import Connector
 
 
-def record(plan: Plan, narrate: Narrate, streams: Mapping[str, Streams] | None = None) -> RunSummary:
+def record(
+    plan: Plan,
+    narrate: Narrate,
+    streams: Mapping[str, Streams] | None = None,
+    control: Control | None = None,
+) -> RunSummary:
     """Run the plan's processes and record them; PlaygroundError when that cannot be done.
 
-    `streams`: by name, who does not have plg's own stdout and stderr.
+    `streams`: by name, who does not have plg's own stdout and stderr. `control`: by way of which the program
+    that started plg leads the run.
 
     The calling process moves into a network namespace of its own for good, and must have one thread.
     """
@@ -31,7 +38,7 @@ def record(plan: Plan, narrate: Narrate, streams: Mapping[str, Streams] | None =
     with stand(plan, streams) as ground, ExitStack() as stack:
         writer = DumpWriter.create(plan.dump_path, _run_header(plan), time.time_ns(), time.monotonic_ns)
         stack.callback(writer.close, complete=False)
-        recording = Recording(plan, narrate, ground, writer)
+        recording = Recording(plan, narrate, ground, writer, control)
         stack.callback(recording.close)
         return recording.run()
 
@@ -39,9 +46,11 @@ def record(plan: Plan, narrate: Narrate, streams: Mapping[str, Streams] | None =
 class Recording(Run):
     """A run that is recorded."""
 
-    def __init__(self, plan: Plan, narrate: Narrate, ground: Ground, writer: DumpWriter) -> None:
+    def __init__(
+        self, plan: Plan, narrate: Narrate, ground: Ground, writer: DumpWriter, control: Control | None
+    ) -> None:
         self._writer = writer
-        super().__init__(plan, narrate, ground, writer.fileno(), writer.flush)
+        super().__init__(plan, narrate, ground, writer.fileno(), writer.flush, control)
         self._recorder = Recorder(writer, self._by_address, narrate if plan.verbosity else None)
         connector = Connector(
             self._workspace,

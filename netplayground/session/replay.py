@@ -28,6 +28,7 @@ from netplayground.replay.verdict import Verdict
 from netplayground.replay.waiting import Activity
 from netplayground.sandbox.command import Streams
 from netplayground.session.activity import look_at
+from netplayground.session.control import Control
 from netplayground.session.families import FOUR, Families
 from netplayground.session.ground import Ground, stand
 from netplayground.session.outcome import ProcessOutcome, RunSummary, Traffic
@@ -58,15 +59,17 @@ def replay(
     recording: Recording,
     narrate: Narrate,
     streams: Mapping[str, Streams] | None = None,
+    control: Control | None = None,
 ) -> ReplaySummary:
     """Run the plan's live processes and play the recording to them; PlaygroundError when that cannot be done.
-    `streams`: by name, who does not have plg's own stdout and stderr.
+    `streams`: by name, who does not have plg's own stdout and stderr. `control`: by way of which the program
+    that started plg leads the run.
 
     The calling process moves into a network namespace of its own for good, and must have one thread.
     """
     tape = load_tape(recording)
     with stand(plan, streams) as ground, ExitStack() as stack:
-        replaying = Replaying(plan, options, recording, tape, narrate, ground)
+        replaying = Replaying(plan, options, recording, tape, narrate, ground, control)
         stack.callback(replaying.close)
         return replaying.run()
 
@@ -82,8 +85,9 @@ class Replaying(Run):
         tape: Tape,
         narrate: Narrate,
         ground: Ground,
+        control: Control | None,
     ) -> None:
-        super().__init__(plan, narrate, ground, recording.fileno(), before_sleep=_nothing)
+        super().__init__(plan, narrate, ground, recording.fileno(), _nothing, control)
         self._recording = recording
         self._soundness = Soundness(recording)
         tape.read = self._read
@@ -253,7 +257,9 @@ class Replaying(Run):
     # What the player asks for.
 
     def start(self, process: int) -> None:
-        """A live process's time has come."""
+        """A live process's time has come, if nobody else says so."""
+        if self._control is not None and self._control.leads:
+            return
         name = self._plan.processes[process].name
         self._loop.again(lambda: self._processes.let_start(name))
 
@@ -332,15 +338,14 @@ class Replaying(Run):
 
     def look_at(self, process: int) -> Activity:
         """What a live process's threads do."""
-        return look_at(self._running[process].sandboxed.pid)
+        running = self._running[process]
+        if self._control is not None and self._control.seat == running.planned.name:
+            return self._control.activity(running)
+        return look_at(running.sandboxed.pid)
 
     def end(self, why: str) -> None:
         """End the run."""
         self._loop.again(lambda: self._end_once(why))
-
-    def _end_once(self, why: str) -> None:
-        if not self._is_ending:
-            self._end(why)
 
 
 _SIDES = ("client", "server")

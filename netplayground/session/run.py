@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from select import EPOLLIN
 
+from netplayground.session.control import Control
 from netplayground.session.ground import Ground
 from netplayground.session.outcome import ENDING_FACT
 from netplayground.session.plan import Plan, PlannedProcess
@@ -46,10 +47,18 @@ class Run(ABC):
     _interceptor: Interceptor
 
     def __init__(
-        self, plan: Plan, narrate: Narrate, ground: Ground, file_fd: int, before_sleep: Callable[[], None]
+        self,
+        plan: Plan,
+        narrate: Narrate,
+        ground: Ground,
+        file_fd: int,
+        before_sleep: Callable[[], None],
+        control: Control | None = None,
     ) -> None:
         """`file_fd`: where bytes lie that a process's kernel did not take at once."""
         self._plan = plan
+        self._control = control
+        self._flush = before_sleep
         self._narrate = narrate
         self._ground = ground
         self._sandbox = ground.sandbox
@@ -118,6 +127,8 @@ class Run(ABC):
         self._ground.signals.attend(self._loop, self._on_signal)
         if self._plan.timeout_s is not None:
             self._loop.call_after(self._plan.timeout_s, self._on_timeout)
+        if self._control is not None:
+            self._control.attend(self._loop, self._plan, self._processes, self._flush, self._end_once)
         self._processes.start()
         self._loop.run()
         self._interceptor.close()
@@ -176,6 +187,10 @@ class Run(ABC):
         elif self._interrupted_by is None or now - self._interrupted_at > _SAME_SIGNAL_S:
             self._processes.kill()  # asked once more: no more grace
         self._interrupted_at = now
+
+    def _end_once(self, why: str) -> None:
+        if not self._is_ending:
+            self._end(why)
 
     def _end(self, why: str) -> None:
         self._is_ending = True
