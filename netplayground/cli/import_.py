@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from netplayground.cli.invocation import debug_option
-from netplayground.cli.words import counted, tell
-from netplayground.errors import PlaygroundError
+from netplayground.cli.words import counted, printable, tell
+from netplayground.errors import DumpError, PlaygroundError
 
 if TYPE_CHECKING:
     from netplayground.capture.importing import Imported
@@ -38,6 +39,7 @@ class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     "import",
     context_settings={"show_default": True},
     help="""Make a dump of CAPTUREs: pcap or pcapng, of tcpdump or Wireshark, packed with gzip or zstd or not.
+    One dump of the original TUN recorder does as well.
 
     Each address becomes a process, h-10-1-2-3 or the name that --name gives it. Several captures are merged
     by time. '-' is stdin.
@@ -120,9 +122,34 @@ def command(
         raise PlaygroundError(f"cannot write {dump_path}: not a regular file")
     check_writable(dump_path)
     with appearing(dump_path) as file, Progress() as progress:
-        imported = import_captures(replace(options, fd=file.fileno()), progress.show)
-    for line in summary_lines(dump_path, imported):
+        lines = _converted(captures, dump_path, file.fileno()) or summary_lines(
+            dump_path, import_captures(replace(options, fd=file.fileno()), progress.show)
+        )
+    for line in lines:
         tell(line)
+
+
+def _converted(captures: tuple[Path, ...], dump_path: Path, fd: int) -> list[str]:
+    """What is said of a dump of the original program, which is converted; nothing for what is none."""
+    from netplayground.dump.converting import convert
+    from netplayground.dump.recording import open_recording
+    from netplayground.dump.tunreplay import TunReplayDump
+
+    (path, *more) = captures
+    if more or not path.is_file():
+        return []
+    try:
+        recording = open_recording(path)
+    except DumpError:  # what else it may be, the import will say
+        return []
+    with recording:
+        if not isinstance(recording, TunReplayDump):
+            return []
+        written = convert(recording, dump_path, fd)
+        said = f"{path} is a dump of the original program: {counted(written.connections, 'connection')}"
+        problems = [printable(each) for each in (recording.ambiguous, recording.missing) if each]
+        size = os.fstat(fd).st_size
+    return [said, *problems, f"{dump_path}: {counted(size, 'byte')}"]
 
 
 class Progress:

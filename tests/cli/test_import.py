@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
-from capture.frames import Talk, pcap, write
+from capture.frames import Talk, pcap, pcapng, write
+from dump.test_tunreplay import SAMPLE
 
 from netplayground.cli.import_ import Progress
 from netplayground.cli.main import main
@@ -60,6 +62,25 @@ def test_words_that_cannot_be_are_status_2(
 def test_what_cannot_be_read_is_status_125(tmp_path: Path, capsys: Capsys) -> None:
     assert main(["import", str(tmp_path / "none"), "-f", str(tmp_path / "d")]) == 125
     assert capsys.readouterr().err == f"plg: cannot read {tmp_path}/none: No such file or directory\n"
+
+
+def test_a_dump_of_the_original_program_is_converted(tmp_path: Path, capsys: Capsys) -> None:
+    dump = tmp_path / "d"
+    assert main(["import", str(SAMPLE), "-f", str(dump)]) == 0
+    said = f"plg: {SAMPLE} is a dump of the original program: 3 connections\n"
+    assert capsys.readouterr().err == f"{said}plg: {dump}: {dump.stat().st_size:,} bytes\n"
+    assert main(["check", str(dump)]) == 0
+
+
+def test_a_capture_that_breaks_leaves_the_dump_as_it_was(tmp_path: Path, capsys: Capsys) -> None:
+    capture, dump = write(tmp_path / "c.pcapng", pcapng(talk().frames)), tmp_path / "d"
+    capture.write_bytes(capture.read_bytes() + bytes(64))
+    assert main(["import", str(capture), "-f", str(dump)]) == 125
+    assert not dump.exists()
+    dump.write_bytes(b"as it was")
+    assert main(["import", str(capture), "-f", str(dump)]) == 125
+    assert dump.read_bytes() == b"as it was"
+    assert sorted(os.listdir(tmp_path)) == ["c.pcapng", "d"]
 
 
 def test_stdin_is_a_capture_too(tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch) -> None:
