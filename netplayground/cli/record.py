@@ -41,6 +41,7 @@ def command(
     /,
     commands: tuple[str, ...],
     procfile: Path | None,
+    output: Path | None,
     nolog: bool,
     **options: object,
 ) -> int:
@@ -48,9 +49,13 @@ def command(
     if nolog:
         wanted = replace(wanted, verbosity=0)
     plan = plan_record(wanted, with_procfile(procfile, commands), caller())
-    from netplayground.session.record import record  # heavy: the sandbox and all that moves traffic
+    from netplayground.cli.outputs import Outputs  # heavy: the sandbox and all that moves traffic
+    from netplayground.session.record import record
 
-    summary = record(plan, tell)
+    names = [process.name for process in plan.processes]
+    with Outputs(names, output, kept=[plan.dump_path]) as outputs:
+        summary = record(plan, outputs.say, outputs.streams)
+    summary = replace(summary, trouble=summary.trouble or outputs.trouble)
     for line in summary_lines(summary):
         tell(line)
     if summary.reason is not None:

@@ -112,11 +112,13 @@ def _replay(
     strict_order: bool,
     on_divergence: str,
     report_path: Path | None,
+    output: Path | None,
     sweep: bool,
     nolog: bool,
     **options: object,
 ) -> int:
-    from netplayground.cli.playable import open_playable  # heavy, as what follows
+    from netplayground.cli.outputs import Outputs  # heavy, as what follows
+    from netplayground.cli.playable import open_playable
     from netplayground.cli.report_file import check_report, write_report
     from netplayground.session.replay import replay
     from netplayground.session.replay_plan import ReplayWords, plan_pace, plan_replay
@@ -145,7 +147,10 @@ def _replay(
         plan = plan_replay(wanted, commands, recording.processes, caller(), keeps_addresses=not subnet)
         if recording.ambiguous:
             tell(f"ambiguous: {recording.ambiguous}")
-        summary = replay(plan, pace, recording, tell)
+        live = [process.name for process in plan.processes if process.is_live]
+        with Outputs(live, output, kept=[dump_path, *([report_path] if report_path else [])]) as outputs:
+            summary = replay(plan, pace, recording, outputs.say, outputs.streams)
+    summary = replace(summary, run=replace(summary.run, trouble=summary.run.trouble or outputs.trouble))
     for line in (*process_lines(summary.run), *verdict_lines(summary), *summary_notes(summary.run)):
         tell(line)
     if report_path is not None:

@@ -42,6 +42,12 @@ _OPTIONS = (
     click.option("--mtu", type=int, default=DEFAULT_MTU, help="Of every process's link."),
     click.option("--keep-hostname", is_flag=True, help="The host's name instead of the process's."),
     click.option(
+        "--output",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="What each process says to its stdout and stderr goes to DIR/NAME.log, as it is.",
+    ),
+    click.option(
         "-v",
         "--verbose",
         "verbosity",

@@ -47,7 +47,12 @@ class FakeRun:
     connections: list[int] = field(default_factory=list)
 
     def replay(
-        self, plan: Plan, options: ReplayOptions, recording: Recording, narrate: Callable[[str], None]
+        self,
+        plan: Plan,
+        options: ReplayOptions,
+        recording: Recording,
+        narrate: Callable[[str], None],
+        *_carried: object,
     ) -> ReplaySummary:
         self.plans.append(plan)
         self.options.append(options)
@@ -233,7 +238,11 @@ def test_one_dump_may_be_open_twice(run: FakeRun, dump: str, monkeypatch: pytest
     statuses = []
 
     def replay_within(
-        plan: Plan, options: ReplayOptions, recording: Recording, narrate: Callable[[str], None]
+        plan: Plan,
+        options: ReplayOptions,
+        recording: Recording,
+        narrate: Callable[[str], None],
+        *_carried: object,
     ) -> ReplaySummary:
         monkeypatch.setattr(session, "replay", run.replay)
         statuses.append(main(["--replay", "-f", dump, "serve", "-"]))

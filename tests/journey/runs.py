@@ -7,6 +7,7 @@ because servers drop to a user of their own.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -29,7 +30,8 @@ KILLED_S = 10.0  # after kill -9 each namespace ends by itself, on a loaded mach
 
 @dataclass(frozen=True)
 class Ended:
-    """How one run of plg (or of the same commands without it) came out."""
+    """How one run of plg (or of the same commands without it) came out; the names that plg puts before each
+    line where several processes run are taken off again."""
 
     status: int
     stdout: str
@@ -77,8 +79,11 @@ class Place:
 class Run:
     """One plg that runs."""
 
-    def __init__(self, process: subprocess.Popen[bytes], said: Path, complained: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], said: Path, complained: Path, names: Sequence[str]
+    ) -> None:
         self.process = process
+        self._names = names
         self._said, self._complained = said, complained
         self._begin = time.monotonic()
 
@@ -92,13 +97,27 @@ class Run:
         return self.ended(status)
 
     def ended(self, status: int) -> Ended:
-        stdout, stderr = (path.read_text(errors="replace") for path in (self._said, self._complained))
+        stdout, stderr = (
+            without_names(path.read_text(errors="replace"), self._names)
+            for path in (self._said, self._complained)
+        )
         return Ended(status, stdout, stderr, time.monotonic() - self._begin)
 
     def stop(self, deadline_s: float = 15) -> Ended:
         """End it as a user does, with ^C."""
         self.process.send_signal(signal.SIGINT)
         return self.wait(deadline_s)
+
+
+def names_in(command: Sequence[str]) -> list[str]:
+    """The names that the processes of this command line may have."""
+    named = [match[1] for word in command if (match := re.match(r"([A-Za-z][A-Za-z0-9_-]*): ", word))]
+    return named or [f"p{position}" for position in range(1, len(command))]
+
+
+def without_names(text: str, names: Sequence[str]) -> str:
+    """Each line without the name of its process."""
+    return re.sub(rf"^(?:{'|'.join(names)}) *\| ", "", text, flags=re.MULTILINE) if names else text
 
 
 def plg(*arguments: str) -> list[str]:
@@ -122,7 +141,7 @@ def running(
         process = subprocess.Popen(
             list(command), stdin=stdin, stdout=out, stderr=err, env=place.environment(), cwd=place.path
         )
-    run = Run(process, said, complained)
+    run = Run(process, said, complained, names_in(command))
     try:
         yield run
     finally:
