@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from netplayground.replay.options import ReplayOptions
     from netplayground.replay.tape import Tape
     from netplayground.report.diff import Difference
+    from netplayground.report.lessons import Lesson
 
 DIFFERENT = 3
 _MOST_SHOWN = 10
@@ -114,14 +115,15 @@ class Request:
 
     def compare(self) -> int:
         from netplayground.cli.report_file import check_report, write_json
-        from netplayground.report.diff import compare, make_halves
+        from netplayground.report.diff import compare
+        from netplayground.report.halves import make_halves
 
         options = self._options()
         if self.report_path is not None:
             check_report(self.report_path, self.paths[0])
         with ExitStack() as stack:
             one, two = (self._open(path, stack) for path in self.paths)
-            halves = make_halves(one, two, options.ignore)
+            halves = make_halves(one, two)
             size = self.paths[1].stat().st_size
             with Progress() as progress:
                 difference = compare(
@@ -140,7 +142,48 @@ class Request:
         return 0 if difference.is_same else DIFFERENT
 
     def learn_rules(self) -> int:
-        raise UsageError("cannot learn")
+        from netplayground.report.lessons import learn
+
+        options = self._options()
+        with ExitStack() as stack:
+            loads = [self._loader(path, stack) for path in self.paths]
+            lesson = learn(loads[0], loads[1:], options)
+        self._write_rules(lesson)
+        tell(rules_line(lesson))
+        for number, difference in enumerate(lesson.differences):
+            one, two = self.paths[0], self.paths[1 + number // 2]
+            if not difference.is_same:
+                pair = (one, two) if number % 2 == 0 else (two, one)
+                for line in difference_lines(*pair, difference, shows_all=False):
+                    tell(line)
+                break
+            for warning in difference.verdict.warnings:
+                tell(f"warning: {warning}")
+        return 0 if lesson.is_enough else DIFFERENT
+
+    def _write_rules(self, lesson: Lesson) -> None:
+        from netplayground.dump.appearing import OPEN, appearing
+        from netplayground.replay.rules import emit_rules
+
+        names = " and ".join(str(path) for path in self.paths)
+        lines = [
+            f"# what differs between {printable(names)}; for --ignore-file",
+            *(["# not enough: see what plg diff says"] if not lesson.is_enough else []),
+            *emit_rules(lesson.rules, lesson.comments),
+        ]
+        if self.output is None:
+            write_lines(lines)
+            return
+        with appearing(self.output, OPEN) as file:
+            file.write("".join(f"{line}\n" for line in lines).encode())
+
+    def _loader(self, path: Path, stack: ExitStack) -> Callable[[], Tape]:
+        """Opens a recording; what is given loads its tape, each time anew."""
+        from netplayground.cli.playable import open_playable
+        from netplayground.report.tapes import sound_tape
+
+        recording = stack.enter_context(open_playable(path, self.names))
+        return lambda: sound_tape(recording)
 
     def _open(self, path: Path, stack: ExitStack) -> Tape:
         from netplayground.cli.playable import open_playable
@@ -164,6 +207,15 @@ class Request:
             udp=Strictness(self.udp),
             echo=(*echo, *(rule for each in rules for rule in each.echo)),
         )
+
+
+def rules_line(lesson: Lesson) -> str:
+    """What was learned, in one line."""
+    rules = counted(len(lesson.rules.ignore), "rule")
+    echo = f" and {counted(len(lesson.rules.echo), 'rule')} of --echo" if lesson.rules.echo else ""
+    if lesson.is_enough:
+        return f"{rules}{echo}: under them the recordings say the same"
+    return f"{rules}{echo}, which are not enough: the recordings still differ"
 
 
 def difference_lines(one: Path, two: Path, difference: Difference, shows_all: bool) -> Iterator[str]:

@@ -16,10 +16,10 @@ what comes after A's end is a note, as in a replay, and so is what is missing af
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from netplayground.dump.model import CLIENT, SERVER, Process
+from netplayground.dump.model import CLIENT, SERVER
 from netplayground.packet.quote import parse_quote
 from netplayground.replay.assignment import Assignment, Move
 from netplayground.replay.compare import new_comparison
@@ -29,7 +29,6 @@ from netplayground.replay.exchange import Exchange, Said
 from netplayground.replay.flows import Letter
 from netplayground.replay.judge import LATE, MORE_REFUSED, UNUSED, Judge
 from netplayground.replay.loose import Loose
-from netplayground.replay.masks import address_masks, parse_masks
 from netplayground.replay.options import ReplayOptions, Strictness
 from netplayground.replay.part import Part
 from netplayground.replay.post import PostOffice
@@ -40,7 +39,6 @@ from netplayground.replay.tape import (
     DATAGRAM,
     ESTABLISHED,
     FIN,
-    NOBODY,
     NONE,
     SYN,
     Life,
@@ -50,6 +48,7 @@ from netplayground.replay.tape import (
     other,
 )
 from netplayground.replay.verdict import Verdict
+from netplayground.report.halves import Halves
 from netplayground.report.pairing import Half, Pairs, pair_up
 from netplayground.report.pools import shared_otherwise
 
@@ -82,89 +81,6 @@ class Difference:
         return not self.verdict.has_diverged
 
 
-@dataclass(slots=True)
-class Halves:
-    """Two tapes made ready: the second one's processes have the numbers of the first one's."""
-
-    one: Half
-    other: Half
-    names: list[tuple[str, str]]
-
-
-def make_halves(one: Tape, two: Tape, ignore: Sequence[bytes]) -> Halves:
-    """Bring two tapes together; changes both. UsageError for what is no regular expression."""
-    numbers = _match_processes([life.process for life in one.lives], [life.process for life in two.lives])
-    names = [
-        (mine.process.name, two.lives[numbers.index(number)].process.name if number in numbers else "")
-        for number, mine in enumerate(one.lives)
-    ]
-    addresses: dict[str, str] = {}
-    for their, number in zip(two.lives, list(numbers), strict=True):
-        if number == NOBODY:
-            one.lives.append(Life(their.process))
-            numbers[numbers.index(NOBODY)] = len(one.lives) - 1
-            names.append(("", their.process.name))
-        else:
-            addresses.update(_changed(one.lives[number].process, their.process))
-    _seat_nobody(one, two, numbers)
-    masks = parse_masks(ignore)
-    back = {new: old for old, new in addresses.items()}
-    texts = {**back, **{new.replace(".", ","): old.replace(".", ",") for new, old in back.items()}}
-    return Halves(
-        Half(one, masks + address_masks(addresses)),
-        Half(two, masks + address_masks(back), {new.encode(): old.encode() for new, old in texts.items()}),
-        [pair for pair in names if pair[0] != pair[1]],
-    )
-
-
-def _match_processes(ours: Sequence[Process], theirs: Sequence[Process]) -> list[int]:
-    """For each of theirs which of ours it is: by name, else by position."""
-    by_name = {process.name: number for number, process in enumerate(ours)}
-    found = [by_name.get(process.name, NOBODY) for process in theirs]
-    by_position = {
-        process.position: number for number, process in enumerate(ours) if number not in set(found)
-    }
-    return [
-        by_position.get(process.position, NOBODY) if number == NOBODY else number
-        for number, process in zip(found, theirs, strict=True)
-    ]
-
-
-def _changed(ours: Process, theirs: Process) -> Mapping[str, str]:
-    """The addresses that a process has in one recording, and those that it has in their place."""
-    changed = {}
-    for version in (4, 6):
-        one, two = (
-            [address for address in process.addresses if address.version == version]
-            for process in (ours, theirs)
-        )
-        if len(one) == len(two):
-            changed.update({str(old): str(new) for old, new in zip(one, two, strict=True) if old != new})
-    return changed
-
-
-def _seat_nobody(one: Tape, two: Tape, numbers: list[int]) -> None:
-    """Renumber the second tape; who is no process of a recording and yet speaks gets a number too."""
-    records = (*one.records, *two.records)
-    nobody = NOBODY
-    if any(NOBODY in record.processes and record.outcome is Outcome.ACCEPTED for record in records):
-        nobody = len(one.lives)
-        one.lives.append(Life(Process("nobody", nobody + 1, (), "")))
-
-    def number(record: Record, process: int, table: Sequence[int] | None) -> int:
-        if process == NOBODY:
-            return nobody if record.outcome is Outcome.ACCEPTED else NOBODY
-        return process if table is None else table[process]
-
-    for tape, table in ((one, None), (two, numbers)):
-        for record in tape.records:
-            client, server = record.processes
-            record.processes = number(record, client, table), number(record, server, table)
-    for flow in two.flows:
-        first, second = (process if process == NOBODY else numbers[process] for process in flow.processes)
-        flow.processes = first, second
-
-
 def compare(
     halves: Halves,
     options: ReplayOptions,
@@ -172,9 +88,10 @@ def compare(
     most_kept: int = MOST_KEPT,
 ) -> Difference:
     """Compare two recordings; `progress` hears how far in B's file it is."""
-    pairs = pair_up(halves.one, halves.other, options.ephemeral)
-    pairs.shared = shared_otherwise(halves.one, halves.other, pairs.record_of, pairs.differing)
-    return _Comparing(halves, options, pairs, most_kept).run(progress)
+    one, other = halves.under(options.ignore)
+    pairs = pair_up(one, other, options.ephemeral)
+    pairs.shared = shared_otherwise(one, other, pairs.record_of, pairs.differing)
+    return _Comparing(one, other, halves.names, options, pairs, most_kept).run(progress)
 
 
 class _Settled(Assignment):
@@ -242,11 +159,19 @@ class _End:
 
 
 class _Comparing:
-    def __init__(self, halves: Halves, options: ReplayOptions, pairs: Pairs, most_kept: int) -> None:
-        one, two = halves.one.tape, halves.other.tape
+    def __init__(
+        self,
+        half: Half,
+        other_half: Half,
+        names: tuple[tuple[str, str], ...],
+        options: ReplayOptions,
+        pairs: Pairs,
+        most_kept: int,
+    ) -> None:
+        one, two = half.tape, other_half.tape
         self._tape, self._two, self._pairs = one, two, pairs
-        self._masks = halves.one.masks
-        self._names = tuple(halves.names)
+        self._masks = half.masks
+        self._names = names
         self._options = options
         live = [True] * len(one.lives)
         self._assignment = _Settled(one, self._masks, options.ephemeral)
@@ -263,7 +188,7 @@ class _Comparing:
         for course in self._courses.values():
             self._post.expect_of(course)
         self._lives_in_b = {life.process.name: life for life in two.lives}
-        self._names_in_b = {mine: their for mine, their in halves.names if mine}
+        self._names_in_b = {mine: their for mine, their in names if mine}
         self._a_ends, self._b_ends = _End(one), _End(two)
         self._talks: dict[int, _Talk] = {}
         self._only_in_a: list[int] = []

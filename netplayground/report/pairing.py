@@ -54,10 +54,11 @@ class Pairs:
 
 def says_same(one: Half, other: Half, ours: Record, theirs: Record) -> bool:
     """Whether both directions of two connections say the same, after masks."""
-    return all(_side_says_same(one, other, ours, theirs, side) for side in (CLIENT, SERVER))
+    return all(side_says_same(one, other, ours, theirs, side) for side in (CLIENT, SERVER))
 
 
-def _side_says_same(one: Half, other: Half, ours: Record, theirs: Record, side: int) -> bool:
+def side_says_same(one: Half, other: Half, ours: Record, theirs: Record, side: int) -> bool:
+    """Whether one direction of two connections says the same, after masks."""
     if not (one.masks or one.tape.redactions) and ours.bytes[side] != theirs.bytes[side]:
         return False
     comparison = new_comparison(one.tape, ours, side, one.masks)
