@@ -93,7 +93,7 @@ class Packed:
         """Make the blocks; their headers are in `room` until they are written."""
         columns, rows, ordinary = self._source
         entries = self._entries
-        self.positions, self._kinds = _blocks(rows, entries, ordinary)
+        self.positions, self._kinds = _blocks(rows, entries, ordinary, len(columns.time))
         self.rows = rows.row[self.positions]
         blocks = _emit(columns, rows, entries, self.positions, self._kinds)
         self._pieces = Pieces(blocks, columns.octets, room)
@@ -152,16 +152,20 @@ def _constants(accepted: list[Accepted]) -> tuple[Array, Array, Array]:
     return next(tables), next(tables), next(tables)
 
 
-def _blocks(rows: Rows, entries: _Entries, ordinary: Ordinary) -> tuple[Array, Array]:
-    """Give position and kind of each block, in the order of the capture."""
+def _blocks(rows: Rows, entries: _Entries, ordinary: Ordinary, count: int) -> tuple[Array, Array]:
+    """Give position and kind of each block, in the order of the capture, which has `count` packets."""
     new = ordinary.low[ordinary.is_new]
     said = np.flatnonzero((entries.of >= 0) & (rows.length > 0))
     fins = np.flatnonzero((ordinary.of >= 0) & (rows.flags & FIN != 0))
     parts = ((new, _OPENING), (new + 1, _OPENING), (new + 1, _ANSWERED), (said, _SAID), (fins, _FINISHED))
     positions = np.concatenate([part for part, _ in parts])
     kinds = np.concatenate([np.full(len(part), kind) for part, kind in parts])
-    order = np.argsort(rows.row[positions] * _KINDS + kinds)
-    return positions[order], kinds[order]
+    # No two are of the same packet and kind: their places say their order.
+    places = rows.row[positions] * _KINDS + kinds
+    at = np.full(_KINDS * count, -1)
+    at[places] = positions
+    places = np.flatnonzero(at >= 0)
+    return at[places], places % _KINDS
 
 
 _TAILS = np.array([segments.SYN, segments.ACK, segments.DATA, segments.FIN], np.uint64)

@@ -21,7 +21,6 @@ from netplayground.dump.segments import SEGMENT_MOST
 from netplayground.packet.tcp import ACK, FIN, RST, SYN
 
 PLAIN_MASK = SYN | FIN | RST | ACK
-_ROW = np.uint64(32)
 _TABLE_BITS = 16
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 """A hash times this has other upper bits."""
@@ -128,12 +127,12 @@ def sort_rows(columns: Columns, directions: Directions, lives: Lives) -> Rows:
     """Sort the usual rows by connection."""
     usual = directions.usual
     keys, codes = _number(columns, directions.rows, directions.words, lives)
-    code = codes[directions.half]
-    sorted_ = np.sort((code >> 1).astype(np.uint64) << _ROW | usual.astype(np.uint64))
-    side = np.zeros(len(columns.is_usual), np.int8)
-    side[usual] = code & 1
-    row = (sorted_ & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    return _rows(columns, row, (sorted_ >> _ROW).astype(np.int64), side[row], lives.capacity, keys)
+    # Numbers of 16 bits are sorted by radix, in a fraction of the time.
+    rank = np.unique(codes >> 1, return_inverse=True)[1].astype(np.min_scalar_type(len(codes)))
+    order = np.argsort(rank[directions.half], kind="stable")
+    code = codes[directions.half[order]]
+    side = (code & 1).astype(np.int8)
+    return _rows(columns, usual[order], code >> 1, side, lives.capacity, keys)
 
 
 def _number(columns: Columns, rows: Array, words: Array, lives: Lives) -> tuple[list[bytes], Array]:
