@@ -14,6 +14,7 @@ import click
 
 from netplayground.cli.import_ import Progress
 from netplayground.cli.invocation import debug_option
+from netplayground.cli.rules import rule_options, with_files
 from netplayground.cli.words import counted, printable, tell, write_lines
 from netplayground.errors import UsageError
 
@@ -40,26 +41,12 @@ _MOST_SHOWN = 10
     plg diff --ignore-file rules good.traffic new.traffic
     """,
 )
-@click.option("--ignore", multiple=True, metavar="REGEX", help="Bytes that may differ; repeatable.")
-@click.option(
-    "--ignore-file",
-    "ignore_files",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Such rules, one a line, as --learn writes them; repeatable.",
-)
+@rule_options
 @click.option(
     "--udp",
     type=click.Choice(["strict", "lossy", "off"]),
     default="lossy",
     help="Datagrams: one by one; forgiving what a network loses and repeats; or not compared.",
-)
-@click.option(
-    "--echo",
-    multiple=True,
-    metavar="OFFSET:LEN@PORT",
-    help="Bytes of a datagram to PORT that its answer repeats (DNS: 0:2@53); repeatable.",
 )
 @click.option("--strict-order", is_flag=True, help="Another order is a difference.")
 @click.option("--all", "shows_all", is_flag=True, help="Show all differences, not the first ten.")
@@ -196,16 +183,13 @@ class Request:
 
     def _options(self) -> ReplayOptions:
         from netplayground.replay.options import ReplayOptions, Strictness, parse_echo_rule
-        from netplayground.replay.rules import read_rules
 
-        rules = [read_rules(path) for path in self.ignore_files]
-        ignore = [os.fsencode(text) for text in self.ignore]
-        echo = [parse_echo_rule(text) for text in self.echo]
+        ignore, echo = with_files(self.ignore, self.echo, self.ignore_files)
         return ReplayOptions(
             strict_order=self.strict_order,
-            ignore=(*ignore, *(text for each in rules for text in each.ignore)),
+            ignore=tuple(map(os.fsencode, ignore)),
             udp=Strictness(self.udp),
-            echo=(*echo, *(rule for each in rules for rule in each.echo)),
+            echo=tuple(map(parse_echo_rule, echo)),
         )
 
 

@@ -10,6 +10,7 @@ import click
 
 from netplayground.cli.invocation import Invocation, debug_option
 from netplayground.cli.procfile import with_procfile
+from netplayground.cli.rules import rule_options, with_files
 from netplayground.cli.run_options import caller, run_options
 from netplayground.cli.summary import process_lines, summary_notes
 from netplayground.cli.verdict import verdict_lines
@@ -40,23 +41,12 @@ from netplayground.session.plan import DEFAULT_SUBNET, RecordOptions
 )
 @click.option("--speed", metavar="X", help="Recorded time is divided by X; 'max' = no waiting.  [default: 1]")
 @click.option("--flood", is_flag=True, help="Give everything at once: neither time nor order.")
-@click.option(
-    "--ignore",
-    multiple=True,
-    metavar="REGEX",
-    help="Bytes that may differ, as a regular expression; repeatable.",
-)
+@rule_options
 @click.option(
     "--udp",
     type=click.Choice(["strict", "lossy", "off"]),
     default="lossy",
     help="Datagrams: one by one; forgiving what a network loses and repeats; or not played at all.",
-)
-@click.option(
-    "--echo",
-    multiple=True,
-    metavar="OFFSET:LEN@PORT",
-    help="Bytes of a datagram to PORT that its answer repeats (DNS: 0:2@53); repeatable.",
 )
 @click.option(
     "--patience",
@@ -105,6 +95,7 @@ def _replay(
     speed: str | None,
     flood: bool,
     ignore: tuple[str, ...],
+    ignore_files: tuple[Path, ...],
     udp: str,
     echo: tuple[str, ...],
     patience_s: float,
@@ -123,6 +114,7 @@ def _replay(
     from netplayground.session.replay import replay
     from netplayground.session.replay_plan import ReplayWords, plan_pace, plan_replay
 
+    ignore, echo = with_files(ignore, echo, ignore_files)
     pace = plan_pace(
         ReplayWords(speed, flood, patience_s, stall_s, strict_order, on_divergence, ignore, udp, echo)
     )

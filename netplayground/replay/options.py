@@ -46,6 +46,9 @@ class EchoRule:
     length: int
     port: int
 
+    def __str__(self) -> str:
+        return f"{self.offset}:{self.length}@{self.port}"
+
 
 def parse_echo_rule(text: str) -> EchoRule:
     """OFFSET:LEN@PORT; UsageError for anything else."""

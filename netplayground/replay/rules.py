@@ -64,4 +64,4 @@ def emit_rules(rules: Rules, comments: Sequence[Sequence[str]]) -> Iterator[str]
         yield from (f"# {line}" for line in lines)
         yield text.decode("ascii")
     for rule in rules.echo:
-        yield f"--echo {rule.offset}:{rule.length}@{rule.port}"
+        yield f"--echo {rule}"

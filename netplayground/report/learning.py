@@ -25,11 +25,12 @@ from netplayground.report.shapes import body_of, emit_literal, find_value
 _BEFORE = 64  # bytes before a difference that are looked at
 _WINDOWS = (1 << 11, 1 << 16)  # and behind it
 _LONGEST_LEFT = 16
+_LONGEST_RIGHT = 8
 _ALIKE = (8, 4)  # bytes by which two streams are known to go on alike
 _MOST_RULES = 512
 _MOST_VALUES = 64  # of one rule, that are kept
 
-_KEY = re.compile(rb"[A-Za-z_][\w.-]{0,40}[\"']?[ \t]*[:=][ \t]*[\"'(\[<]?\Z")
+_KEY = re.compile(rb"[\"']?[A-Za-z_][\w.-]{0,40}[\"']?[ \t]*[:=][ \t]*[\"'(\[<]?\Z")
 
 Open = Callable[[int], Stream]
 """Gives a stream from a place on."""
@@ -58,7 +59,7 @@ class Rule:
     left: bytes
     right: bytes
     is_first: bool
-    """It stands at the very beginning."""
+    """It stands at the very beginning, or nearly so."""
     is_binary: bool
     values: list[bytes]
     where: str
@@ -79,9 +80,8 @@ class Rule:
 
     def emit(self) -> bytes:
         """The regular expression."""
-        before = b"\\A" if self.is_first and not self.left else b""
-        if self.left:
-            before = b"(?<=%s)" % emit_literal(self.left)
+        start = b"\\A" if self.is_first else b""
+        before = b"(?<=%s%s)" % (start, emit_literal(self.left)) if self.left else start
         behind = b"(?=%s)" % emit_literal(self.right) if self.right else b""
         return before + self._body() + behind
 
@@ -240,9 +240,9 @@ def _find_gap(two: Two, mine: int, their: int, constant: int) -> _Gap | None:
         return None
     start, end, their_end, is_binary = found
     left = _left_of(one[:start], is_binary)
-    behind = shared_length(one[end : end + 2], other[their_end : their_end + 2])
-    right = one[end : end + (behind if is_binary else min(behind, 1))]
-    is_first = mine - before + start == 0
+    most = (2 if len(left) > 3 else _LONGEST_RIGHT) if is_binary else 1
+    right = one[end : end + shared_length(one[end : end + most], other[their_end : their_end + most])]
+    is_first = mine - before + start == len(left) < 4
     sample = Rule(left, right, is_first, is_binary, [one[start:end], other[start:their_end]], two.where)
     return _Gap(
         sample,
@@ -255,9 +255,9 @@ def _span(one: bytes, other: bytes, at: int, is_whole: bool) -> tuple[int, int, 
     """What differs at a place: its beginning, its end in each, and whether it is binary."""
 
     def goes_on(mine: int, their: int) -> int:
-        if is_whole and mine == len(one) and their == len(other):
-            return 1 << 16
-        return shared_length(one[mine : mine + 64], other[their : their + 64])
+        shared = shared_length(one[mine : mine + 64], other[their : their + 64])
+        ends_alike = is_whole and mine + shared == len(one) and their + shared == len(other)
+        return 1 << 16 if ends_alike else shared
 
     is_binary = _is_binary(one, at) or _is_binary(other, at)
     if not is_binary:
@@ -323,7 +323,8 @@ def _aligned(one: bytes, other: bytes, start: int, end: int, their_end: int) -> 
     """A number in binary is most often four bytes, or a multiple: its first ones are seldom different."""
     if end == their_end and end - start > 1:
         lacking = -(end - start) % 4
-        if start >= lacking:
+        is_sure = end - start > 4 or not any(one[start - lacking : start])
+        if start >= lacking and is_sure:
             start -= lacking
     return start, end, their_end, True
 

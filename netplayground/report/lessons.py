@@ -74,8 +74,7 @@ def _comments(book: RuleBook) -> Iterator[tuple[str, ...]]:
 
 def _comment(rule: Rule) -> tuple[str, ...]:
     seen = " / ".join(ascii(value.decode("latin-1")[:60]) for value in rule.examples())
-    times = "once" if rule.places == 1 else f"{rule.places:,} times"
-    return (f"{rule.where}, {times}: {seen}",)
+    return (f"{rule.where}: {seen}",)
 
 
 class _Pupil:

@@ -36,6 +36,22 @@ def _up_to(longest: int) -> int:
     return next((bound for bound in (10, 20, 40, 100, 255) if bound >= longest), 4 * longest)
 
 
+_NUMBER = rb"-?\d{1,60}(?:\.\d{1,60})?"
+_UNIT = rb"[A-Za-z%]{1,3}"
+
+
+def _emit_numbers(values: Sequence[bytes]) -> bytes:
+    """Of a list of numbers, which may be longer another time."""
+    one = _emit_number([number for value in values for number in re.findall(_NUMBER, value)])
+    comma = b", " if b", " in values[0] else b","
+    return b"%s(?:%s%s)*" % (one, comma, one)
+
+
+def _emit_with_unit(values: Sequence[bytes]) -> bytes:
+    numbers = [re.sub(_UNIT + rb"\Z", b"", value) for value in values]
+    return _emit_number(numbers) + rb"[A-Za-z%]{0,3}"
+
+
 def _emit_number(values: Sequence[bytes]) -> bytes:
     sign = b"-?" if any(value.startswith(b"-") for value in values) else b""
     digits = [value.lstrip(b"-").split(b".") for value in values]
@@ -69,8 +85,10 @@ _SHAPES = (
     _known(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"),
     _known(rb"\d{1,2}:\d{2}:\d{2}(?:[.,]\d{1,9})?"),
     _known(rb"\d{4}-\d{2}-\d{2}"),
-    Shape(re.compile(rb"(?<![\w.])-?\d{1,60}(?:\.\d{1,60})?(?!\w)"), _emit_number),
+    Shape(re.compile(rb"(?<![\w.-])" + _NUMBER + b"(?:, ?" + _NUMBER + rb"){1,999}(?![\w.])"), _emit_numbers),
+    Shape(re.compile(rb"(?<![\w.])" + _NUMBER + rb"(?![\w.]*\w)"), _emit_number),
     Shape(re.compile(rb"(?<!\d)\d{1,60}(?![\w])"), _emit_number),
+    Shape(re.compile(rb"(?<![\w.])" + _NUMBER + b"(?:" + _UNIT + rb")?(?!\w)"), _emit_with_unit),
     _token(b"0-9a-f", 4),
     _token(b"0-9A-F", 4),
     _token(b"0-9A-Fa-f", 4),
@@ -98,9 +116,12 @@ def find_value(
         mine, their = _around(shape.text, one, at), _around(shape.text, other, at)
         if mine is None or their is None or mine[0] != their[0]:
             continue
-        agreed = min(_AGREES_FOR, goes_on(mine[1], their[1]))
-        if agreed and (best is None or agreed > best[0]):
-            best = agreed, (mine[0], mine[1], their[1])
+        agreed = goes_on(mine[1], their[1])
+        value = mine[0], mine[1], their[1]
+        if agreed >= _AGREES_FOR:
+            return value
+        if agreed and (best is None or mine[1] + agreed > best[0]):
+            best = mine[1] + agreed, value
     return None if best is None else best[1]
 
 
