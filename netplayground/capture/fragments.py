@@ -7,6 +7,8 @@ Fragments that wait longer than 30 s of the capture's time, or beyond `WAITING_M
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from netplayground.capture.network import Network
@@ -22,10 +24,34 @@ Key = tuple[bytes, int, int]
 
 @dataclass(slots=True)
 class _Waiting:
+    """Fragments of one datagram: `begins` is sorted, no two overlap, `had` is how much of it is there."""
+
     since: int
+    begins: list[int] = field(default_factory=list)
     pieces: dict[int, bytes] = field(default_factory=dict)
+    had: int = 0
     length: int = -1
     cost: int = 0
+
+    def fits(self, begin: int, data: bytes, is_last: bool) -> bool:
+        """Say whether a fragment agrees with those that are there."""
+        end = begin + len(data)
+        if end > _DATAGRAM_MOST or (len(data) % 8 and not is_last):
+            return False
+        if self.length >= 0 and (end > self.length or (is_last and end != self.length)):
+            return False
+        if begin in self.pieces:
+            return self.pieces[begin] == data
+        at = bisect_right(self.begins, begin)
+        if at < len(self.begins) and (is_last or self.begins[at] < end):
+            return False
+        return not at or self.begins[at - 1] + len(self.pieces[self.begins[at - 1]]) <= begin
+
+    def join(self) -> bytes | None:
+        """Give the whole payload, None if something is missing: nothing overlaps, so that the sum tells."""
+        if not self.length == self.had > 0:
+            return None
+        return b"".join(self.pieces[at] for at in self.begins)
 
 
 class Fragments:
@@ -33,7 +59,7 @@ class Fragments:
 
     def __init__(self) -> None:
         self.dropped = 0
-        self._waiting: dict[Key, _Waiting] = {}
+        self._waiting: OrderedDict[Key, _Waiting] = OrderedDict()
         self._cost = 0
 
     def take(self, network: Network, buffer: Octets, now: int) -> bytes | None:
@@ -43,37 +69,30 @@ class Fragments:
         waiting = self._waiting.get(key)
         if waiting is None:
             waiting = self._waiting[key] = _Waiting(now)
-        data = bytes(buffer[network.begin : network.end])
-        if network.missing or not self._fits(waiting, network, data):
+        begin, data = network.offset, bytes(buffer[network.begin : network.end])
+        if network.missing or not waiting.fits(begin, data, network.is_last):
             self._drop(key, 1)
             return None
-        if network.offset not in waiting.pieces:
-            waiting.pieces[network.offset] = data
-            waiting.cost += len(data) + _FRAGMENT_COST
-            self._cost += len(data) + _FRAGMENT_COST
+        if begin not in waiting.pieces:
+            self._keep(waiting, begin, data)
         if network.is_last:
-            waiting.length = network.offset + len(data)
-        whole = _join(waiting)
+            waiting.length = begin + len(data)
+        whole = waiting.join()
         if whole is not None:
             self._forget(key)
         return whole
 
-    def _fits(self, waiting: _Waiting, network: Network, data: bytes) -> bool:
-        """Say whether a fragment agrees with those that are there."""
-        begin, end = network.offset, network.offset + len(data)
-        if end > _DATAGRAM_MOST or (len(data) % 8 and not network.is_last):
-            return False
-        if waiting.length >= 0 and (end > waiting.length or (network.is_last and end != waiting.length)):
-            return False
-        if waiting.pieces.get(begin) == data:
-            return True
-        return all(end <= at or begin >= at + len(piece) for at, piece in waiting.pieces.items()) and not (
-            network.is_last and any(at > begin for at in waiting.pieces)
-        )
+    def _keep(self, waiting: _Waiting, begin: int, data: bytes) -> None:
+        waiting.pieces[begin] = data
+        insort(waiting.begins, begin)
+        waiting.had += len(data)
+        waiting.cost += len(data) + _FRAGMENT_COST
+        self._cost += len(data) + _FRAGMENT_COST
 
     def _expire(self, now: int) -> None:
-        for key in list(self._waiting):
-            if now - self._waiting[key].since <= TIMEOUT_NS and self._cost <= WAITING_MOST:
+        while self._waiting:
+            key, oldest = next(iter(self._waiting.items()))
+            if now - oldest.since <= TIMEOUT_NS and self._cost <= WAITING_MOST:
                 break
             self._drop(key, 0)
 
@@ -83,16 +102,3 @@ class Fragments:
 
     def _forget(self, key: Key) -> None:
         self._cost -= self._waiting.pop(key).cost
-
-
-def _join(waiting: _Waiting) -> bytes | None:
-    if waiting.length < 0:
-        return None
-    at, pieces = 0, []
-    while at < waiting.length:
-        piece = waiting.pieces.get(at)
-        if not piece:
-            return None
-        pieces.append(piece)
-        at += len(piece)
-    return b"".join(pieces)
