@@ -28,6 +28,8 @@ from netplayground.capture.stream import Overlap, Stream
 from netplayground.dump.model import CLIENT, SERVER, Ending
 from netplayground.packet.checksum import Octets
 
+_NO_STREAMS = (Stream(), Stream())
+
 
 class Gaps(Enum):
     """What is done where bytes are missing that the receiver has acknowledged."""
@@ -289,6 +291,10 @@ class Connection:
                 return Ending.UNANSWERED
             return Ending.ABORTED if self.role(self.reset) == CLIENT else Ending.REFUSED
         return Ending.OPEN
+
+    def drop_streams(self) -> None:
+        """No segment comes any more, though others may still look at what the connection was."""
+        self.streams = _NO_STREAMS
 
     def unreachable(self) -> bool:
         """An ICMP error quotes a segment; it ends the connection if that was the SYN."""

@@ -42,6 +42,7 @@ LEAST = 32
 """A batch of fewer packets is sooner taken one by one."""
 _TIMES_MORE = 4
 """Ordinary connections take so much less memory than others that there may be so many times more of them."""
+_RELEASED_AT_ONCE = 1 << 12
 _REMEMBERED = 8
 """Of so many batches it is known where in the dump their chunks are."""
 
@@ -129,7 +130,11 @@ class Batches:
     def finish(self) -> None:
         """The capture is over: ordinary connections are handed to the reassembler, which ends them."""
         self.wait()
-        self._release(np.flatnonzero(self._lives.is_used & ~self._lives.is_over))
+        live = np.flatnonzero(self._lives.is_used & ~self._lives.is_over)
+        for at in range(0, len(live), _RELEASED_AT_ONCE):
+            self._release(live[at : at + _RELEASED_AT_ONCE])
+            # Of those that the reassembler has no room for there is nothing to keep.
+            self._script.perform()
 
     # -- 2: what is ordinary -----------------------------------------------------------------------
 

@@ -83,11 +83,14 @@ class Reassembler:
         self.now = now
         holding = self._holding
         while holding and holding[0][0] <= now and holding[0][1] <= self.count:
-            _, _, connection, is_reset = holding.popleft()
-            connection.settle(is_reset)
-            self._bury_if_over(connection)
+            self._settle_next()
         if now - self._swept > self.limits.idle_ns >> 4:
             self._sweep()
+
+    def _settle_next(self) -> None:
+        _, _, connection, is_reset = self._holding.popleft()
+        connection.settle(is_reset)
+        self._bury_if_over(connection)
 
     @property
     def next_due(self) -> tuple[int, int] | None:
@@ -117,6 +120,7 @@ class Reassembler:
     def adopt(self, connection: Followed) -> None:
         """Take over a connection that somebody else has followed so far."""
         if not connection.is_over:
+            self._make_room()
             self._live[connection.key] = connection
         self._by_key[connection.key] = connection, 0
         self._by_key[turned(connection.key)] = connection, 1
@@ -178,8 +182,7 @@ class Reassembler:
         return initial < 0 or ack == initial + 1 & 0xFFFFFFFF
 
     def _make(self, key: bytes) -> Followed:
-        if len(self._live) >= self.limits.connections:
-            self._forget_longest_silent()
+        self._make_room()
         connection = Followed(key, self, self.listener)
         self._live[key] = connection
         self._by_key[key] = connection, 0
@@ -190,6 +193,7 @@ class Reassembler:
     def forget(self, connection: Connection) -> None:
         """A connection is known no more; what it still has to tell is told."""
         connection.flush()
+        connection.drop_streams()
         for key in (connection.key, turned(connection.key)):
             found = self._by_key.get(key)
             if found is not None and found[0] is connection:
@@ -209,7 +213,10 @@ class Reassembler:
         if len(self._over) > _OVER_MOST:
             self.forget(self._over.popleft())
 
-    def _forget_longest_silent(self) -> None:
+    def _make_room(self) -> None:
+        """Where there are too many connections, forget those that have been silent for longest."""
+        if len(self._live) < self.limits.connections:
+            return
         oldest = sorted(self._live.values(), key=lambda each: each.last)
         for connection in oldest[: max(1, len(oldest) >> 3)]:
             self.forget(connection)
@@ -221,7 +228,9 @@ class Reassembler:
     # -- what connections ask ----------------------------------------------------------------------
 
     def hold(self, connection: Connection, is_reset: bool = False) -> None:
-        """Ask for `settle` in a moment."""
+        """Ask for `settle` in a moment; or sooner, where too many have asked."""
+        if len(self._holding) >= self.limits.connections:
+            self._settle_next()
         self._holding.append((self.now + HOLD_NS, self.count + HOLD_PACKETS, connection, is_reset))
 
     def note_held(self, connection: Connection, more: int) -> None:

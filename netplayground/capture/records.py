@@ -24,7 +24,7 @@ from netplayground.errors import CaptureError
 BATCH = 8 << 20
 """What is in memory at once. Never more packet data than TCP may leave unacknowledged in a dump."""
 _BATCH_LEAST = 1 << 16
-PACKETS_MOST = 1 << 15
+PACKETS_MOST = 3 << 13
 """… and no more packets than this: in the worst case each is a connection of its own."""
 BLOCK_MOST = 16 << 20
 RECORD_MOST = 1 << 18

@@ -70,7 +70,7 @@ class Stream:
         self.far = 0
         self.starts: list[int] = []
         self.pieces: list[bytes] = []
-        self.holes: list[tuple[int, int]] = []
+        self.holes: tuple[tuple[int, int], ...] = ()
         """Octets that crossed the wire and were not captured (a snap length): never to be waited for."""
         self.held = 0
         self.gap_since = -1
@@ -209,14 +209,14 @@ class Stream:
 
     def hole(self, begin: int, end: int) -> None:
         """Note that these octets will never be seen."""
-        self.holes.append((begin, end))
-        self.holes.sort()
+        at = bisect_right(self.holes, (begin, end))
+        self.holes = (*self.holes[:at], (begin, end), *self.holes[at:])
         self.held += PIECE_COST
 
     def take_hole(self) -> int:
         """If what is next was not captured, step over it; give how much that was."""
         while self.holes and self.holes[0][1] <= self.next:
-            del self.holes[0]
+            self.holes = self.holes[1:]
             self.held -= PIECE_COST
         if not self.holes or self.holes[0][0] > self.next:
             return 0
@@ -248,7 +248,7 @@ class Stream:
         """Forget what waits."""
         self.starts.clear()
         self.pieces.clear()
-        self.holes.clear()
+        self.holes = ()
         self.held = 0
 
 

@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from journey import loads, pages, posts, programs, replays
+from capture.crowds import KINDS
+from journey import crowds, loads, pages, posts, programs, replays
 from journey.ordinary import as_nobody
 from journey.replays import Program
 from journey.runs import Place
@@ -103,6 +104,7 @@ JOURNEYS: dict[str, Callable[[Place], None]] = {
     "50000-closed-by-server": lambda place: loads.one_after_another(place, 50_000, "server"),
     "1000-at-once": lambda place: loads.at_once(place, 1000),
     "report-page": lambda place: pages.large(place, 100_000),
+    **{f"crowds-150000/{kind}": partial(crowds.imports, kind=kind, count=150_000) for kind in KINDS},
     "ten-minutes": lambda place: loads.load(place, 600),
     "one-minute-tape": one_minute,
     **{f"replay-50/{name}": partial(replay_series, name=name, times=50) for name in programs.PROGRAMS},
