@@ -315,14 +315,17 @@ class Playground:
         finally:
             self._kept.close()
         if error is not None:
-            if isinstance(result, Replayed) and result.has_diverged and hasattr(error, "add_note"):
-                error.add_note(diverged_words(result))
+            words = diverged_words(result, is_cut=True) if isinstance(result, Replayed) else None
+            if words is not None and hasattr(error, "add_note"):  # Python 3.11
+                error.add_note(words)
         elif self._checks:
             _require(result)
 
-    def finish(self) -> Recorded | Replayed:
-        """End the run in order, before the playground is left; how it was. A second time it says the same."""
-        return self._finish(in_order=True)
+    def finish(self, *, in_order: bool = True) -> Recorded | Replayed:
+        """End the run before the playground is left; how it was. A second time it says the same. A replay
+        goes on until other live processes have heard all that they had heard, unless it is not to end in
+        order."""
+        return self._finish(in_order)
 
     def _finish(self, in_order: bool) -> Recorded | Replayed:
         if self.result is not None:

@@ -7,11 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from netplayground.errors import DivergedError, RunFailedError
-from netplayground.replay.verdict import Divergence, Verdict
+from netplayground.replay.verdict import Divergence, DivergenceKind, Verdict
 from netplayground.session.outcome import DIVERGED, ProcessOutcome, RunSummary, Traffic
 
 _ROW = 8
 _MOST_SHOWN = 3
+_STILL_TO_COME = frozenset(
+    {
+        DivergenceKind.MISSING,
+        DivergenceKind.CLOSED,
+        DivergenceKind.NO_CONNECTION,
+        DivergenceKind.STALLED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +77,9 @@ class Replayed:
 
     def require_clean(self) -> Replayed:
         """This value; or DivergedError where it diverged, RunFailedError where it failed otherwise."""
-        if self.has_diverged:
-            raise DivergedError(diverged_words(self), self, DIVERGED)
+        words = diverged_words(self)
+        if words is not None:
+            raise DivergedError(words, self, DIVERGED)
         if self.status:
             raise RunFailedError(f"the replay failed: {self.reason}", self, self.status)
         return self
@@ -106,14 +115,19 @@ def replayed(summary: RunSummary, verdict: Verdict, dump: Path, output: Mapping[
     )
 
 
-def diverged_words(result: Replayed) -> str:
-    """The first divergences of a replay, each with its place and expected beside actual."""
+def diverged_words(result: Replayed, *, is_cut: bool = False) -> str | None:
+    """The first divergences of a replay, each with its place and expected beside actual; None without any.
+    `is_cut`: the run was ended early, and what was still to come is none."""
     verdict = result.verdict
+    shown = [each for each in verdict.divergences if not (is_cut and each.kind in _STILL_TO_COME)]
+    if not shown:
+        return None
     lines = [f"the replay of {result.dump} diverged"]
-    for divergence in verdict.divergences[:_MOST_SHOWN]:
+    for divergence in shown[:_MOST_SHOWN]:
         lines += divergence_lines(divergence)
-    if verdict.divergence_count > _MOST_SHOWN:
-        lines.append(f"… and {verdict.divergence_count - _MOST_SHOWN} more")
+    more = (len(shown) if is_cut else verdict.divergence_count) - _MOST_SHOWN
+    if more > 0:
+        lines.append(f"… and {more} more")
     return "\n".join(lines)
 
 

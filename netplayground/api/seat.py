@@ -58,7 +58,8 @@ class Seat:
                 socket.send_fds(self._channel, [CONVERSATION], [there.fileno()])
             line = json.dumps(request).encode() + b"\n"
             sent = socket.send_fds(here, [line], descriptors) if descriptors else 0
-            here.sendall(line[sent:])
+            if sent < len(line):
+                here.sendall(line[sent:])
             return here
         except (BrokenPipeError, ConnectionError) as error:
             here.close()

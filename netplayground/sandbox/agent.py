@@ -23,6 +23,7 @@ import os
 import selectors
 import signal
 import socket
+import traceback
 from collections.abc import Mapping
 from typing import Final, NoReturn
 
@@ -153,7 +154,9 @@ class Agent:
 
     def _hang_up(self, conversation: socket.socket) -> None:
         """Nobody waits for the command any more."""
-        pid = self._running.pop(conversation)
+        pid = self._running.pop(conversation, None)
+        if pid is None:
+            return  # its command has ended in the same batch of events
         self._selector.unregister(conversation)
         conversation.close()
         with contextlib.suppress(ProcessLookupError):
@@ -173,7 +176,11 @@ def become_agent(channel: int, environment: Mapping[str, str], inheritance: Inhe
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     kernel.close_all_but({*range(_STANDARD), channel, *inheritance.descriptors})
-    Agent(channel, environment, inheritance).serve()
+    try:
+        Agent(channel, environment, inheritance).serve()
+    except Exception:
+        traceback.print_exc()
+        os._exit(1)
 
 
 def _read_request(conversation: socket.socket) -> tuple[bytes, list[int]]:
