@@ -47,6 +47,10 @@ class Comparison(Protocol):
     def masked(self) -> int:
         """How many of these stand under a mask of --ignore."""
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether more bytes could tell otherwise of some that were said."""
+
     def feed(self, data: memoryview) -> Mismatch | None:
         """Take what the process says now."""
 
@@ -60,6 +64,7 @@ class PlainComparison:
     __slots__ = ("_event", "_into", "_tape", "position")
 
     masked = 0
+    is_in_doubt = False
 
     def __init__(self, tape: Tape, record: Record, side: int) -> None:
         self._tape = tape
@@ -159,6 +164,10 @@ class MaskedComparison:
             position = span.end
         yield from stream.pieces(self._settled.position - position)
         yield self._said[self._settled.at :]
+
+    @property
+    def is_in_doubt(self) -> bool:
+        return self._settled.at < len(self._said)
 
     @property
     def spoken(self) -> int:

@@ -25,6 +25,7 @@ from netplayground.report.shapes import body_of, emit_literal, find_value
 _BEFORE = 64  # bytes before a difference that are looked at
 _WINDOWS = (1 << 11, 1 << 16)  # and behind it
 _LONGEST_LEFT = 16
+_LEAST_LEFT = 4
 _LONGEST_RIGHT = 8
 _ALIKE = (8, 4)  # bytes by which two streams are known to go on alike
 _MOST_RULES = 512
@@ -85,6 +86,16 @@ class Rule:
         behind = b"(?=%s)" % emit_literal(self.right) if self.right else b""
         return before + self._body() + behind
 
+    def covers(self, other: Rule) -> bool:
+        """Whether all that was seen in the other's place is this rule's, too."""
+        pattern = re.compile(self.emit())
+        start = len(other.left)
+        for value in other.values:
+            found = pattern.search(other.left + value + other.right)
+            if found is None or found.start() > start or found.end() < start + len(value):
+                return False
+        return True
+
     def examples(self) -> list[bytes]:
         """Two of the values."""
         return self.values[:2]
@@ -111,17 +122,23 @@ class RuleBook:
         """Their expressions, each once."""
         return tuple(dict.fromkeys(rule.emit() for rule in self.rules))
 
+    def prune(self) -> None:
+        """Let go of rules in whose places others hold as well."""
+        for rule in list(self.rules):
+            if any(other is not rule and other.covers(rule) for other in self.rules):
+                self.rules.remove(rule)
+
     def add(self, sample: Rule) -> bool:
         """Take what was seen in a place; whether that changes any expression."""
         known = next((rule for rule in self.rules if _is_same_place(rule, sample)), None)
+        if known is None and sample.is_binary:
+            known = next((rule for rule in self.rules if _share_left(rule, sample)), None)
         if known is None:
             if len(self.rules) >= _MOST_RULES:
                 return False
             self.rules.append(sample)
             return True
         before = known.emit()
-        if len(sample.left) < len(known.left):
-            known.left = sample.left
         known.add(sample.right, sample.values)
         return known.emit() != before
 
@@ -132,6 +149,21 @@ def _is_same_place(rule: Rule, sample: Rule) -> bool:
     if not (rule.left and sample.left):
         return rule.left == sample.left and (rule.is_first or rule.right == sample.right)
     return rule.left == sample.left
+
+
+def _share_left(rule: Rule, sample: Rule) -> bool:
+    """Whether a part of what stands before two binary values is the same, and the rest is a part of what
+    differs; then it becomes one."""
+    sizes = {len(value) for value in (*rule.values, *sample.values)}
+    shared = shared_length(rule.left, sample.left)
+    if not rule.is_binary or rule.right != sample.right or len(rule.left) != len(sample.left):
+        return False
+    if len(sizes) > 1 or shared < _LEAST_LEFT or rule.is_first or sample.is_first:
+        return False
+    for each in (rule, sample):
+        each.values = [each.left[shared:] + value for value in each.values]
+        each.left = each.left[:shared]
+    return True
 
 
 @dataclass(frozen=True, slots=True)

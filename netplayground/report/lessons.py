@@ -54,6 +54,7 @@ def learn(first: Load, others: Sequence[Load], options: ReplayOptions) -> Lesson
     for other in others:
         halves = make_halves(first(), other())
         echo = _Pupil(halves, replace(options, echo=echo), book).learn()
+    book.prune()
     rules = Rules(book.emit(), tuple(rule for rule in echo if rule not in options.echo))
     under = replace(options, ignore=(*options.ignore, *rules.ignore), echo=echo)
     differences = [

@@ -25,10 +25,12 @@ class Shape:
 
     text: re.Pattern[bytes]
     emit: Callable[[Sequence[bytes]], bytes]
+    is_certain: bool = False
+    """What looks like this is this."""
 
 
 def _known(text: bytes) -> Shape:
-    return Shape(re.compile(text), lambda values: text)
+    return Shape(re.compile(text), lambda values: text, is_certain=True)
 
 
 def _up_to(longest: int) -> int:
@@ -77,6 +79,14 @@ def _token(octets: bytes, least: int = 1) -> Shape:
     return Shape(re.compile(b"(?<![%s])[%s]{%d,%d}(?![%s])" % (octets, octets, least, _SPAN, octets)), emit)
 
 
+def _emit_word(values: Sequence[bytes]) -> bytes:
+    """Long ones in both cases are most often Base64, though these have no `+` or `/`."""
+    longest, every = max(map(len, values)), b"".join(values)
+    is_base64 = longest >= 16 and every not in (every.lower(), every.upper())
+    return (_BASE64 if is_base64 else _WORD).emit(values)
+
+
+_WORD, _BASE64 = _token(b"A-Za-z0-9"), _token(b"A-Za-z0-9_+/=-")
 _SHAPES = (
     _known(_DAY + rb", \d{2} " + _MONTH + rb" \d{4} " + _CLOCK + rb" GMT"),
     _known(_DAY + b" " + _MONTH + rb" [ \d]\d " + _CLOCK + rb" \d{4}"),
@@ -92,8 +102,9 @@ _SHAPES = (
     _token(b"0-9a-f", 4),
     _token(b"0-9A-F", 4),
     _token(b"0-9A-Fa-f", 4),
-    _token(b"A-Za-z0-9"),
+    Shape(_WORD.text, _emit_word),
     _token(b"A-Za-z0-9_-"),
+    _BASE64,
     _token(b"A-Za-z0-9_.%+-"),
     _token(b"A-Za-z0-9_.%+/=~-"),
     _token(b"A-Za-z0-9_.%+/=~:-"),
@@ -117,12 +128,18 @@ def find_value(
         if mine is None or their is None or mine[0] != their[0]:
             continue
         agreed = goes_on(mine[1], their[1])
-        value = mine[0], mine[1], their[1]
-        if agreed >= _AGREES_FOR:
+        value = _behind_key(shape, one, mine[0], at), mine[1], their[1]
+        if agreed >= (1 if shape.is_certain else _AGREES_FOR):
             return value
         if agreed and (best is None or mine[1] + agreed > best[0]):
             best = mine[1] + agreed, value
     return None if best is None else best[1]
+
+
+def _behind_key(shape: Shape, text: bytes, start: int, at: int) -> int:
+    """Where the value begins, if what looks like a part of it is its name."""
+    named = -1 if shape.is_certain else max(text.rfind(mark, start, at) for mark in (b"=", b":"))
+    return start if named < 0 else named + 1
 
 
 def _around(pattern: re.Pattern[bytes], text: bytes, at: int) -> tuple[int, int] | None:
@@ -146,7 +163,7 @@ def body_of(values: Iterable[bytes], is_binary: bool) -> bytes:
         return b"[^\\r\\n]{%d,%d}" % (min(map(len, seen)) and 1, _up_to(max(map(len, seen))))
     lengths = {len(value) for value in seen}
     if len(lengths) == 1:
-        return b"(?s:.{%d})" % lengths.pop()
+        return b"(?s:.{%d})" % length if (length := lengths.pop()) > 1 else b"(?s:.)"
     return b"(?s:.{%d,%d}?)" % (min(lengths), max(lengths) + max(16, max(lengths) // 4))
 
 
