@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     "replay_path",
     metavar="JSON",
     type=click.Path(path_type=Path),
-    help="What plg --replay --report wrote: its divergences are shown in their places.",
+    help="What plg --replay --report wrote (of a --sweep too): divergences are shown in their places.",
 )
 @click.option("--payload", type=Size(), default="16M", help="How much of what was said the page may hold.")
 @debug_option
@@ -60,18 +60,18 @@ def command(path: Path, output: Path, replay_path: Path | None, payload: int) ->
             raise UsageError(f"cannot write {output}: the page is made of it")
     with appearing(output) as file:
         with open_recording(path) as recording, Progress() as progress:
-            replay = None if replay_path is None else _read_replay(replay_path, recording)
-            page = make_page(recording, path.name, Room(payload=payload), replay, progress.show)
+            replays = () if replay_path is None else _read_replays(replay_path, recording)
+            page = make_page(recording, path.name, Room(payload=payload), replays, progress.show)
         octets = page.encode()
         file.write(octets)
     tell(f"{output}: {counted(len(octets), 'byte')}")
 
 
-def _read_replay(path: Path, recording: Recording) -> Mapping[str, object]:
-    from netplayground.report.replayed import NotAReportError, parse_replay
+def _read_replays(path: Path, recording: Recording) -> Sequence[Mapping[str, object]]:
+    from netplayground.report.replayed import NotAReportError, parse_replays
 
     try:
-        return parse_replay(path.read_bytes(), len(recording.connections))
+        return parse_replays(path.read_bytes(), len(recording.connections))
     except NotAReportError as error:
         raise NotAReportError(f"cannot read {path} as the report of a replay: {error}") from error
     except OSError as error:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import base64
 import sys
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from netplayground.dump.model import Datagram, Event, EventKind
 from netplayground.dump.recording import Recording
+from netplayground.replay.redaction import Span, parse_redactions
 from netplayground.report.flows import DatagramFlows, Flow, Lanes, flow_of_connection
 from netplayground.report.share import fair_limit
 
@@ -51,11 +52,11 @@ class Columns:
         """Each column as base64 of its little-endian numbers; lengths as doubles, for JavaScript."""
         lengths = array("d", map(float, self.length))
         return {
-            "seconds": _base64(self.seconds),
-            "flow": _base64(self.flow),
-            "kind": _base64(self.kind),
-            "length": _base64(lengths),
-            "kept": _base64(self.kept),
+            "seconds": emit_column(self.seconds),
+            "flow": emit_column(self.flow),
+            "kind": emit_column(self.kind),
+            "length": emit_column(lengths),
+            "kept": emit_column(self.kept),
         }
 
 
@@ -66,6 +67,9 @@ class Content:
     lanes: list[str]
     flows: list[Flow]
     columns: Columns
+    redacted: array[int]
+    """Triples: a direction (twice its flow, plus its side), where in its bytes what was redacted begins, and
+    where it ends."""
     first_ns: int | None
     left_out: tuple[str, ...]
 
@@ -99,6 +103,8 @@ class _Reader:
         self._chunks_left = 0
         self._bytes_left = 0
         self._first_ns: int | None = None
+        self._redactions = parse_redactions(recording.facts())
+        self._redacted = array("I")
 
     def read(self, progress: Progress) -> Content:
         for at, each in self._numbered():
@@ -113,9 +119,24 @@ class _Reader:
                 self._take(flow, event.kind, event.side, event)
             if not at & 0xFFF:
                 progress(self._place(each), self._recording.size)
+        for (identity, side), spans in self._redactions.streams.items():
+            if identity < len(self._connections):
+                self._redact(identity, side, 0, spans)
         return Content(
-            self._lanes.names, self._flows, self._columns, self._first_ns, tuple(self._sentences())
+            self._lanes.names,
+            self._flows,
+            self._columns,
+            self._redacted,
+            self._first_ns,
+            tuple(self._sentences()),
         )
+
+    def _redact(self, flow: int, side: int, at: int, spans: Iterable[Span]) -> None:
+        """Note what was redacted, as far as the page holds it; it counts from `at`."""
+        held = len(self._flows[flow].payload[side])
+        for start, end in spans:
+            if at + start < held:
+                self._redacted.extend((2 * flow + side, at + start, min(at + end, held)))
 
     def _numbered(self) -> Iterator[tuple[int, tuple[int, Event] | Datagram]]:
         return enumerate(self._recording.in_order())
@@ -138,6 +159,9 @@ class _Reader:
         kept = min(event.length, self._stream_limit - len(payload))
         if kept:
             payload += self._recording.read(event.offset, kept)
+            if kind is EventKind.DATAGRAM:
+                spans = self._redactions.datagrams.get(event.offset, ())
+                self._redact(flow, side, len(payload) - kept, spans)
         self._bytes_left += event.length - kept
         self._append(flow, kind, side, event, kept)
 
@@ -169,7 +193,8 @@ class _Reader:
             )
 
 
-def _base64(column: array[int] | array[float]) -> str:
+def emit_column(column: array[int] | array[float]) -> str:
+    """Little-endian numbers as base64."""
     if sys.byteorder == "big":
         column = column[:]
         column.byteswap()

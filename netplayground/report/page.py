@@ -12,13 +12,13 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import resources
 
 from netplayground.dump.recording import Recording
 from netplayground.replay.casting import CANNED
-from netplayground.report.content import KINDS, Content, Progress, Room, read_content
+from netplayground.report.content import KINDS, Content, Progress, Room, emit_column, read_content
 from netplayground.report.flows import Flow
 from netplayground.session.outcome import ENDED_FACT, ProcessOutcome, parse_ending
 
@@ -40,13 +40,13 @@ def make_page(
     recording: Recording,
     name: str,
     room: Room,
-    replay: Mapping[str, object] | None = None,
+    replays: Sequence[Mapping[str, object]] = (),
     progress: Progress = lambda done, size: None,
 ) -> str:
-    """The whole page for a recording, called `name` on it; `replay` is what `parse_replay` gave."""
+    """The whole page for a recording, called `name` on it; `replays` are what `parse_replays` gave."""
     content = read_content(recording, room, progress)
     meta = describe(recording, name, content)
-    meta["replay"] = replay
+    meta["replays"] = list(replays)
     return assemble(meta, content.payload())
 
 
@@ -91,6 +91,7 @@ def describe(recording: Recording, name: str, content: Content) -> dict[str, obj
         "kinds": KINDS,
         "flows": [_flow(flow, began_ns) for flow in content.flows],
         "columns": content.columns.as_json(),
+        "redacted": emit_column(content.redacted),
         "left_out": content.left_out,
     }
 

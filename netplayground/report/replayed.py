@@ -1,4 +1,5 @@
-"""The report of a replay (`plg --replay --report`) as the page shows it, read with suspicion."""
+"""The report of a replay (`plg --replay --report`), or those of a sweep, as the page shows them; it is read
+with suspicion."""
 
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ _COUNTS = (
     "connections_matched",
     "bytes",
     "bytes_matched",
+    "datagrams",
+    "datagrams_matched",
     "divergence_count",
     "reordered",
     "rematched",
@@ -27,12 +30,31 @@ class NotAReportError(PlaygroundError):
     """The file is not what `plg --replay --report` writes, or is that of another recording."""
 
 
-def parse_replay(text: str | bytes, connections: int) -> dict[str, object]:
-    """What the page needs of a replay of a recording that has so many connections; NotAReportError."""
+def parse_replays(text: str | bytes, connections: int) -> list[dict[str, object]]:
+    """What the page needs of the replays of a recording that has so many connections: of one, or of each
+    process that was `alone` against the rest. NotAReportError."""
     try:
         report = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise NotAReportError(f"not JSON: {error}") from error
+    if isinstance(report, dict) and report and all(map(_is_turn, report.values())):
+        return [_parse_turn(str(process), turn, connections) for process, turn in report.items()]
+    return [_parse_replay(report, connections)]
+
+
+def _is_turn(value: object) -> bool:
+    """Whether this is what a sweep tells of one process."""
+    return isinstance(value, dict) and set(value) == {"status", "report"}
+
+
+def _parse_turn(process: str, turn: Mapping[str, object], connections: int) -> dict[str, object]:
+    status = _get(turn, "status", _is_count)
+    if turn["report"] is None:
+        return {"alone": process, "status": status, "divergences": []}
+    return {**_parse_replay(turn["report"], connections), "alone": process, "status": status}
+
+
+def _parse_replay(report: object, connections: int) -> dict[str, object]:
     if not isinstance(report, dict) or not isinstance(report.get("divergences"), list):
         raise NotAReportError("it has no divergences: give what plg --replay --report wrote")
     found = [_parse_divergence(each, connections) for each in report["divergences"]]

@@ -33,7 +33,7 @@ def test_a_replay_is_put_into_it(dump: Path, tmp_path: Path) -> None:
     verdict.write_text(json.dumps(Verdict(1, 1, 5, 5).as_json()))
     output = tmp_path / "report.html"
     assert main(["report", str(dump), "--replay", str(verdict), "-o", str(output)]) == 0
-    assert '"replay":{' in output.read_text()
+    assert '"replays":[{' in output.read_text()
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,10 @@ from report.talks import every_protocol, many_chunks, talk
 
 from netplayground.cli.main import main
 from netplayground.dump.model import CLIENT, SERVER, Process
+from netplayground.packet import udp
 from netplayground.replay.verdict import Divergence, DivergenceKind, Verdict
 
+DB, APP = (each.addresses[0].packed for each in making.RUN.processes)
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=document.title='taken'><!--"
 
 
@@ -238,6 +240,71 @@ def test_of_a_long_conversation_what_is_asked_for_is_made_into_lines(
     rows = shown(browser, "talk")
     assert rows[0] == "… 2,003 earlier events not shown here: choose one in the sequence"
     assert rows[1].endswith("db:80  ends its side")
+
+
+def test_what_was_redacted_is_marked(browser: Browser, tmp_path: Path) -> None:
+    with writing(tmp_path / "said") as writer:
+        talk(writer, [(CLIENT, b"GET /?password=hun"), (CLIENT, b"ter2 HTTP/1.1\r\n\r\n")], 80)
+        batch = writer.datagrams()
+        for said in (b"nothing", b"token hunter2."):
+            batch.put(udp.emit_packet(APP, 1000, DB, 9000, said))
+        batch.commit()
+    clean = tmp_path / "clean"
+    words = ["redact", str(tmp_path / "said"), "-o", str(clean), "--pattern", "hunter2"]
+    assert main(words) == 0
+    look(browser, clean)
+    assert "redacted" in browser.text("#warnings")
+    assert browser.text("#talk-about").endswith("7 bytes redacted")
+    assert shown(browser, "talk")[1] == "7 bytes of it redacted: x stands for them"
+    browser.click("#mode-text")
+    assert [row.strip() for row in shown(browser, "talk")[2:]][1:4:2] == [
+        "GET /?password=███",
+        "████ HTTP/1.1",
+    ]
+    browser.click("#mode-hex")
+    marked = browser.run(
+        "[...document.querySelectorAll('#talk .redacted')].map((e) => e.innerText).join(' ')"
+    )
+    assert marked == " ".join(["78"] * 7)
+    assert "00000010  78 78" in "".join(shown(browser, "talk"))
+    browser.click("#tab-sequence")
+    assert "GET /?password=███" in "".join(shown(browser, "sequence"))
+    assert "token ███████." in "".join(shown(browser, "sequence"))
+
+
+def test_of_a_sweep_each_process_has_its_verdict(browser: Browser, tmp_path: Path) -> None:
+    dump = every_protocol(tmp_path / "dump")
+    divergence = Divergence(
+        DivergenceKind.DIFFERENT, "app", 1, "app -> db:80", 0, 3, "other", 5, 0, b"a", b"b"
+    )
+    reports = {"db": Verdict(3, 3, 5, 5), "app": Verdict(3, 2, 5, 4, 0, 0, 1, (divergence,))}
+    turns = {name: {"status": 0, "report": each.as_json()} for name, each in reports.items()}
+    sweep = tmp_path / "sweep.json"
+    sweep.write_text(json.dumps({**turns, "third": {"status": 125, "report": None}}))
+    look(browser, dump, "--replay", str(sweep))
+    assert browser.run("[...document.querySelectorAll('#replay h2')].map((e) => e.innerText)") == [
+        "The replay of db alone was as recorded",
+        "The replay of app alone diverged in 1 place",
+        "The replay of third alone could not be done (status 125)",
+    ]
+    browser.click("#replay button")
+    assert browser.text("#talk-about").startswith("#1 ")
+    assert "expected" in "".join(shown(browser, "talk"))
+
+
+def test_long_names_fit_a_narrow_page(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("a-process-with-a-long-name-" + "x" * 36, "app")
+    processes = tuple(
+        replace(each, name=name) for name, each in zip(names, making.RUN.processes, strict=True)
+    )
+    monkeypatch.setattr(making, "RUN", replace(making.RUN, processes=processes))
+    with writing(tmp_path / "dump") as writer:
+        talk(writer, [(CLIENT, b"hello")], 80)
+    browser.size(400, 900)
+    look(browser, tmp_path / "dump")
+    assert browser.run("document.documentElement.scrollWidth") <= 400
 
 
 def test_an_empty_recording_has_a_page(browser: Browser, tmp_path: Path) -> None:

@@ -86,8 +86,8 @@ def test_postgresql(browser: Browser) -> None:
     assert decoded["name"] == "PostgreSQL"
     assert titles(decoded) == [
         "-> SSLRequest",
-        "-> Startup user = me, database = shop",
         "<- N: no encryption",
+        "-> Startup user = me, database = shop",
         "<- AuthenticationOk",
         "<- ReadyForQuery (idle)",
         "-> Query select name from things",

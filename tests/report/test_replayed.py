@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netplayground.replay.verdict import Divergence, DivergenceKind, Verdict
-from netplayground.report.replayed import NotAReportError, parse_replay
+from netplayground.report.replayed import NotAReportError, parse_replays
 
 VERDICT = Verdict(
     connections=3,
@@ -46,7 +46,7 @@ def report(**changes: object) -> dict[str, object]:
 
 
 def test_what_a_replay_wrote_is_read() -> None:
-    parsed = parse_replay(json.dumps(report()), 3)
+    (parsed,) = parse_replays(json.dumps(report()), 3)
     assert parsed["bytes_matched"] == 90
     assert parsed["notes"] == {"refused": 2}
     assert parsed["divergences"] == [
@@ -66,9 +66,20 @@ def test_what_a_replay_wrote_is_read() -> None:
     ]
 
 
+def test_of_a_sweep_each_turn_is_read() -> None:
+    turns = {"db": {"status": 3, "report": report()}, "app": {"status": 125, "report": None}}
+    db, app = parse_replays(json.dumps(turns), 3)
+    assert (db["alone"], db["status"], db["bytes_matched"]) == ("db", 3, 90)
+    assert app == {"alone": "app", "status": 125, "divergences": []}
+    with pytest.raises(NotAReportError, match="of another recording"):
+        parse_replays(json.dumps(turns), 1)
+    with pytest.raises(NotAReportError, match="status is 'none'"):
+        parse_replays(json.dumps({"app": {"status": "none", "report": None}}), 3)
+
+
 def test_the_report_of_another_recording_is_refused() -> None:
     with pytest.raises(NotAReportError, match="of another recording: it names connection 2, this one has 1"):
-        parse_replay(json.dumps(report()), 1)
+        parse_replays(json.dumps(report()), 1)
 
 
 @pytest.mark.parametrize(
@@ -77,20 +88,20 @@ def test_the_report_of_another_recording_is_refused() -> None:
 )
 def test_what_is_no_report_is_refused(text: bytes) -> None:
     with pytest.raises(NotAReportError):
-        parse_replay(text, 3)
+        parse_replays(text, 3)
 
 
 @given(st.binary() | JSON.map(json.dumps))
 def test_anything_is_a_report_or_refused(text: bytes | str) -> None:
     with pytest.raises(NotAReportError):
-        parse_replay(text, 3)
+        parse_replays(text, 3)
 
 
 @given(st.sampled_from(sorted(VERDICT.divergences[0].as_json())), JSON)
 def test_a_wrong_field_of_a_divergence_is_refused_or_taken(name: str, value: object) -> None:
     divergence = {**VERDICT.divergences[0].as_json(), name: value}
     try:
-        parsed = parse_replay(json.dumps(report(divergences=[divergence])), 3)
+        parsed = parse_replays(json.dumps(report(divergences=[divergence])), 3)
     except NotAReportError:
         return
     json.dumps(parsed, allow_nan=False)

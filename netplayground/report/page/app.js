@@ -80,23 +80,27 @@ function showHead() {
   const warnings = [
     ...(meta.missing ? [`The recording is torn. Missing: ${meta.missing}.`] : []),
     ...(meta.ambiguous ? [`Ambiguous: ${meta.ambiguous}.`] : []),
+    ...(model.redacted.size ? ["Some of what was said has been redacted: an x stands for each byte of it."] : []),
     ...(meta.left_out.length ? [`Not all of the recording is in this page. Left out: ${meta.left_out.join(" ")}`] : []),
   ];
   byId("warnings").append(...warnings.map((text) => make("li", "", visible(text))));
   byId("warnings").hidden = !warnings.length;
 }
 
-function showReplay() {
-  const { replay } = model.meta;
-  if (!replay) return;
-  const box = byId("replay");
-  box.hidden = false;
-  box.className = `panel ${replay.divergence_count ? "wrong" : "right"}`;
+function showReplays() {
+  const { replays } = model.meta;
+  byId("replay").append(...replays.map(replayPanel));
+}
+
+function replayPanel(replay) {
+  const who = replay.alone === undefined ? "The replay" : `The replay of ${visible(replay.alone)} alone`;
+  if (replay.connections === undefined) return make("div", "panel wrong", make("h2", "", `${who} could not be done (status ${replay.status})`));
+  const box = make("div", `panel ${replay.divergence_count ? "wrong" : "right"}`);
   const share = (part, whole) => `${whole ? Math.floor((100 * part) / whole) : 100} %`;
-  const verdict = replay.divergence_count ? `The replay diverged in ${counted(replay.divergence_count, "place")}` : "The replay was as recorded";
+  const verdict = replay.divergence_count ? `${who} diverged in ${counted(replay.divergence_count, "place")}` : `${who} was as recorded`;
   box.append(
     make("h2", "", verdict),
-    make("p", "", `${share(replay.connections_matched, replay.connections)} of ${counted(replay.connections, "connection")} and ${share(replay.bytes_matched, replay.bytes)} of ${counted(replay.bytes, "byte")} as recorded; ${replay.reordered} reordered, ${replay.rematched} rematched, ${counted(replay.masked_bytes, "byte")} masked${replay.reason && replay.reason !== "diverged" ? `. ${visible(replay.reason)}` : ""}`),
+    make("p", "", `${share(replay.connections_matched, replay.connections)} of ${counted(replay.connections, "connection")} and ${share(replay.bytes_matched, replay.bytes)} of ${counted(replay.bytes, "byte")}${replay.datagrams ? `, ${share(replay.datagrams_matched, replay.datagrams)} of ${counted(replay.datagrams, "datagram")}` : ""} as recorded; ${replay.reordered} reordered, ${replay.rematched} rematched, ${counted(replay.masked_bytes, "byte")} masked${replay.reason && replay.reason !== "diverged" ? `. ${visible(replay.reason)}` : ""}`),
   );
   const notes = Object.entries(replay.notes).map(([what, count]) => `${what}: ${count}`);
   for (const text of [...replay.warnings, ...notes]) box.append(make("p", "hint", visible(text)));
@@ -104,6 +108,7 @@ function showReplay() {
   replay.divergences.forEach((each) => list.append(make("li", "", ...divergenceItem(each))));
   box.append(list);
   if (replay.divergences.length < replay.divergence_count) box.append(make("p", "hint", `The first ${replay.divergences.length} are shown.`));
+  return box;
 }
 
 function divergenceItem(each) {
@@ -169,7 +174,7 @@ function listen() {
     state.lane = Number(event.target.value);
     refresh();
   });
-  const choices = Object.entries(SHOWN).filter(([name]) => name !== "diverged" || model.meta.replay);
+  const choices = Object.entries(SHOWN).filter(([name]) => name !== "diverged" || model.meta.replays.length);
   byId("which").append(...choices.map(([name, [words]]) => new Option(words, name)));
   byId("which").addEventListener("change", (event) => {
     state.which = event.target.value;
@@ -210,7 +215,7 @@ function clear() {
 }
 
 showHead();
-showReplay();
+showReplays();
 showProcesses();
 showHeads();
 listen();
@@ -221,7 +226,7 @@ globalThis.plg = { model, state, charts, conversation, decode, visible, refresh,
 
 // All of the document has been read, the payload too.
 function begin() {
-  const wrong = model.meta.replay && model.meta.replay.divergences.find((each) => each.flow !== undefined);
+  const wrong = model.divergences.find((each) => each.flow !== undefined);
   if (wrong) {
     flowList.mark(view.flows.indexOf(wrong.flow));
     conversation.open(wrong.flow, wrong.event);

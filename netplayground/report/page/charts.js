@@ -242,11 +242,10 @@ class Charts {
   }
 
   drawDivergences(u) {
-    const replay = this.model.meta.replay;
-    if (!replay) return;
+    if (!this.model.divergences.length) return;
     u.ctx.save();
     u.ctx.fillStyle = colour("wrong");
-    for (const each of replay.divergences) {
+    for (const each of this.model.divergences) {
       const x = u.valToPos(each.at, "x", true);
       if (x >= u.bbox.left && x <= u.bbox.left + u.bbox.width) u.ctx.fillRect(x - 1, u.bbox.top, 2, u.bbox.height);
     }

@@ -3,6 +3,7 @@
 
 const LINE = 20;
 const WRAP_LEAST = 24;
+const REDACTED = "█"; // one a byte, in text
 const LINES_MOST = 100_000; // made at once: more take longer than a person waits
 
 class Conversation {
@@ -84,6 +85,8 @@ class Conversation {
     if (its.ending) about.push(its.ending);
     const held = [0, 1].map((side) => this.streams[side].length);
     if (held[0] < its.bytes[0] || held[1] < its.bytes[1]) about.push(`this page holds the first ${held[0].toLocaleString("en")} and ${held[1].toLocaleString("en")}`);
+    const redacted = [0, 1].reduce((sum, side) => sum + redactedWithin(this.model, 2 * this.flow + side, 0, held[side]), 0);
+    if (redacted) about.push(`${counted(redacted, "byte")} redacted`);
     byId("talk-about").textContent = about.join(" · ");
     const button = byId("mode-decoded");
     button.disabled = !this.decoded;
@@ -131,7 +134,11 @@ class Conversation {
     const last = [0, 1].map((side) => this.bySide(side).at(-1));
     return (span) => {
       const { side, from, to } = span;
-      const text = decoders[side].decode(this.streams[side].subarray(from, to), { stream: isStream && span !== last[side] });
+      let text = "";
+      for (const [start, end, isRedacted] of redactedPieces(this.model, 2 * this.flow + side, from, to)) {
+        text += isRedacted ? REDACTED.repeat(end - start) : decoders[side].decode(this.streams[side].subarray(start, end), { stream: true });
+      }
+      if (!isStream || span === last[side]) text += decoders[side].decode();
       return this.wrapped(text, side);
     };
   }
@@ -173,6 +180,8 @@ class Conversation {
       for (const each of this.spansWithin(said)) if (!this.placeOf.has(each.event)) this.placeOf.set(each.event, lines.length);
       const [first, ...more] = this.wrapped(`${time}  ${said.side ? "←" : "→"} ${said.title.replace(/[\r\n]/g, " ")}${took}`, said.side);
       lines.push({ head: first.text, side: said.side, event }, ...more);
+      const redacted = redactedWithin(this.model, 2 * this.flow + said.side, said.at, said.end);
+      if (redacted) lines.push({ text: `${counted(redacted, "byte")} of it redacted: x stands for them`, side: said.side, className: "redacted" });
       for (const line of said.lines) for (const part of this.wrapped(line, said.side, "detail")) lines.push(part);
       this.pushDivergences(lines, (each) => each.side === said.side && this.isWithin(each, said));
     }
@@ -252,7 +261,13 @@ class Conversation {
 
   hexCells([offset, side, from, to, width]) {
     const bytes = this.streams[side].subarray(from, to);
-    return [make("span", "offset", offset.toString(16).padStart(8, "0")), `  ${hexOf(bytes).padEnd(width * 3 - 1)}  `, ...marked(asciiOf(bytes), this.wanted)];
+    const hexes = [];
+    for (const [start, end, isRedacted] of redactedPieces(this.model, 2 * this.flow + side, from, to)) {
+      const hex = hexOf(this.streams[side].subarray(start, end));
+      hexes.push(isRedacted ? make("span", "redacted", hex) : hex, end < to ? " " : "");
+    }
+    const blanks = " ".repeat(3 * (width - (to - from)) + 2);
+    return [make("span", "offset", offset.toString(16).padStart(8, "0")), "  ", ...hexes, blanks, ...marked(asciiOf(bytes), this.wanted)];
   }
 }
 

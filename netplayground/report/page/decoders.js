@@ -202,8 +202,11 @@ function parsePostgres(bytes, side, opener) {
   let at = 0;
   if (side === 1 && opener.answerBytes) {
     const answer = String.fromCharCode(...bytes.subarray(0, opener.answerBytes));
-    if (bytes.length) found.push(message(1, 0, opener.answerBytes, answer.includes("S") ? "S: TLS follows" : "N: no encryption"));
-    if (answer.includes("S")) return [...found, ...rest(1, bytes, opener.answerBytes, "TLS")];
+    for (let k = 0; k < answer.length; k += 1) {
+      const said = message(1, k, k + 1, answer[k] === "N" ? "N: no encryption" : `${answer[k]}: encryption follows`);
+      found.push({ ...said, type: "encryption" });
+    }
+    if (/[SG]/.test(answer)) return [...found, ...rest(1, bytes, opener.answerBytes, "encrypted")];
     at = opener.answerBytes;
   }
   let isOpening = side === 0;
@@ -391,8 +394,18 @@ function pairByOrder(requests, answers) {
   return [...ordered, ...answers.slice(answer)];
 }
 
-// A request is all up to Query, Sync or Terminate; its answer all up to ReadyForQuery.
+// A request is all up to Query, Sync or Terminate; its answer all up to ReadyForQuery. Before them each request for
+// encryption has an answer of one byte.
 function pairPostgres(requests, answers) {
+  const isAsking = (said) => ["SSLRequest", "GSSENCRequest"].includes(said.type);
+  const isAnswer = (said) => said.type === "encryption";
+  return [
+    ...pairByOrder(requests.filter(isAsking), answers.filter(isAnswer)),
+    ...pairQueries(requests.filter((said) => !isAsking(said)), answers.filter((said) => !isAnswer(said))),
+  ];
+}
+
+function pairQueries(requests, answers) {
   const groups = (messages, isLast) => {
     const found = [[]];
     for (const said of messages) {
@@ -401,7 +414,7 @@ function pairPostgres(requests, answers) {
     }
     return found.filter((group) => group.length);
   };
-  const opening = requests.findIndex((said) => !["Startup", "SSLRequest", "GSSENCRequest", "p"].includes(said.type));
+  const opening = requests.findIndex((said) => !["Startup", "p"].includes(said.type));
   const first = opening < 0 ? requests : requests.slice(0, opening);
   const asked = [first, ...groups(opening < 0 ? [] : requests.slice(opening), (said) => "QSX".includes(said.type))];
   const answered = groups(answers, (said) => said.type === "Z");

@@ -117,12 +117,13 @@ class List {
 }
 
 function flowRow(model, flow) {
+  const client = model.lanes[flow.lanes[0]];
   const row = make(
     "div",
     `flow-row${flow.divergences.length ? " diverged" : ""}`,
     make("span", "name", flow.name),
     make("span", "when", seconds(flow.opened)),
-    make("span", "who", `${flow.places[0]} → ${flow.places[1]}`),
+    make("span", "who", client, make("span", "port", flow.places[0].slice(client.length)), ` → ${flow.places[1]}`),
     make("span", "number to-server", size(flow.bytes[0])),
     make("span", "number to-client", size(flow.bytes[1])),
     make("span", "ending", flow.divergences.length ? "diverged" : flow.ending || flow.protocol),
@@ -163,8 +164,13 @@ function lifelines(model, event, flow, side) {
 function eventWords(model, event) {
   const kind = model.kinds[kindOf(model, event)];
   if (!isTalk(model, event)) return [KIND_WORDS[kind] || kind];
-  const from = model.offset[event];
-  const text = visible(utf8(bytesAt(model, from, from + Math.min(80, model.kept[event]))));
+  const stream = 2 * model.flow[event] + sideOf(model, event);
+  const begin = model.streams[stream];
+  const from = model.offset[event] - begin;
+  let text = "";
+  for (const [start, end, isRedacted] of redactedPieces(model, stream, from, from + Math.min(80, model.kept[event]))) {
+    text += isRedacted ? REDACTED.repeat(end - start) : visible(utf8(bytesAt(model, begin + start, begin + end)));
+  }
   return [make("b", "", size(model.length[event])), ` ${text}`];
 }
 

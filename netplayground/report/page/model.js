@@ -20,10 +20,47 @@ function readModel() {
   model.count = model.seconds.length;
   model.end = model.seconds.reduce((most, value) => (value > most ? value : most), 0);
   model.flows.forEach((flow) => nameFlow(model, flow));
+  readRedacted(model);
   placePayload(model);
   pairLanes(model);
   markDiverged(model);
   return model;
+}
+
+// What was redacted, by direction: where in its bytes each span begins and ends.
+function readRedacted(model) {
+  const triples = new Uint32Array(bytesOfBase64(model.meta.redacted).buffer);
+  model.redacted = new Map();
+  for (let at = 0; at < triples.length; at += 3) {
+    const [stream, ...span] = triples.subarray(at, at + 3);
+    if (!model.redacted.has(stream)) model.redacted.set(stream, []);
+    model.redacted.get(stream).push(span);
+  }
+}
+
+// Some bytes of a direction in pieces [from, to, whether it was redacted].
+function* redactedPieces(model, stream, from, to) {
+  const spans = model.redacted.get(stream) || [];
+  let low = 0;
+  let high = spans.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (spans[middle][1] <= from) low = middle + 1;
+    else high = middle;
+  }
+  for (; low < spans.length && spans[low][0] < to; low += 1) {
+    const [start, end] = [Math.max(from, spans[low][0]), Math.min(to, spans[low][1])];
+    if (from < start) yield [from, start, false];
+    yield [start, end, true];
+    from = end;
+  }
+  if (from < to) yield [from, to, false];
+}
+
+function redactedWithin(model, stream, from, to) {
+  let count = 0;
+  for (const [start, end, isRedacted] of redactedPieces(model, stream, from, to)) if (isRedacted) count += end - start;
+  return count;
 }
 
 function readFlow(row, index) {
@@ -138,7 +175,8 @@ function bytesOfStream(model, flow, side) {
 }
 
 function markDiverged(model) {
-  for (const each of model.meta.replay ? model.meta.replay.divergences : []) {
+  model.divergences = model.meta.replays.flatMap((replay) => replay.divergences);
+  for (const each of model.divergences) {
     each.at = model.meta.tape_zero + each.seconds;
     const flow = each.record === null ? undefined : model.flows[each.record];
     if (flow === undefined || flow.id !== each.record) continue;
