@@ -108,6 +108,13 @@ class DumpWriter:
             ledger.connection_count, Counter(ledger.endings), (client, server), ledger.datagram_count
         )
 
+    @property
+    def byte_counts(self) -> tuple[int, int]:
+        """What each side has said so far, on connections that are open, too: not for each chunk to ask."""
+        counts = [connection.byte_counts() for connection in self._ledger.open_connections.values()]
+        client, server = self._ledger.byte_counts
+        return client + sum(said for said, _ in counts), server + sum(said for _, said in counts)
+
     def fileno(self) -> int:
         """The file's descriptor, good for reading what was written."""
         return self._out.fd

@@ -106,6 +106,20 @@ class Player:
         """Whether all was played and heard, and what is left is for processes to exit."""
         return self._overtime.has_begun
 
+    @property
+    def divergences(self) -> int:
+        """So many were found so far."""
+        return self._referee.count
+
+    def position(self, now: int) -> tuple[int, int]:
+        """How far the tape is, and its length: what is behind the front of every process; in ns."""
+        end = self._tape_end
+        fronts = (course.released_up_to() for course in self._courses.values() if not course.died)
+        position = min((self._tape.time[event] for event in fronts if event != NONE), default=end)
+        if self._is_timed:
+            position = min(position, max(0, self._clock.advance(now)))
+        return min(position, end), end
+
     # What comes in.
 
     def start(self, now: int) -> None:

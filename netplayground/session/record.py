@@ -18,6 +18,7 @@ from netplayground.session.outcome import DROPS_FACT, RunSummary
 from netplayground.session.plan import SUBNET6, Plan
 from netplayground.session.recorder import Recorder
 from netplayground.session.run import Narrate, Run
+from netplayground.session.status import Status, Watch
 from netplayground.traffic.connect import Connector
 
 
@@ -26,11 +27,12 @@ def record(
     narrate: Narrate,
     streams: Mapping[str, Streams] | None = None,
     control: Control | None = None,
+    watch: Watch | None = None,
 ) -> RunSummary:
     """Run the plan's processes and record them; PlaygroundError when that cannot be done.
 
     `streams`: by name, who does not have plg's own stdout and stderr. `control`: by way of which the program
-    that started plg leads the run.
+    that started plg leads the run. `watch` hears a few times a second how it goes.
 
     The calling process moves into a network namespace of its own for good, and must have one thread.
     """
@@ -40,6 +42,8 @@ def record(
         stack.callback(writer.close, complete=False)
         recording = Recording(plan, narrate, ground, writer, control)
         stack.callback(recording.close)
+        if watch is not None:
+            recording.be_watched(watch)
         return recording.run()
 
 
@@ -86,6 +90,20 @@ class Recording(Run):
 
     def _said(self) -> int:
         return self._writer.bytes_written
+
+    def _status(self) -> Status:
+        totals = self._writer.totals
+        to_servers, to_clients = self._writer.byte_counts
+        return Status(
+            seconds=time.monotonic() - self._began,
+            processes=self._process_states(),
+            open_connections=self._interceptor.open_count,
+            dropped=self._dropped(),
+            connections=totals.connections,
+            bytes_to_servers=to_servers,
+            bytes_to_clients=to_clients,
+            datagrams=totals.datagrams,
+        )
 
 
 def _run_header(plan: Plan) -> RunHeader:

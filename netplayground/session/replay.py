@@ -39,6 +39,7 @@ from netplayground.session.processes import RunningProcess
 from netplayground.session.replay_plan import changed_addresses
 from netplayground.session.run import Narrate, Run, own_addresses
 from netplayground.session.seat import Seat, line_of
+from netplayground.session.status import Status, TapeStatus, Watch
 from netplayground.traffic.answer import Answer, Answerer
 from netplayground.traffic.forwarder import Forwarder
 from netplayground.traffic.link import Link
@@ -60,10 +61,11 @@ def replay(
     narrate: Narrate,
     streams: Mapping[str, Streams] | None = None,
     control: Control | None = None,
+    watch: Watch | None = None,
 ) -> ReplaySummary:
     """Run the plan's live processes and play the recording to them; PlaygroundError when that cannot be done.
     `streams`: by name, who does not have plg's own stdout and stderr. `control`: by way of which the program
-    that started plg leads the run.
+    that started plg leads the run. `watch` hears a few times a second how it goes.
 
     The calling process moves into a network namespace of its own for good, and must have one thread.
     """
@@ -71,6 +73,8 @@ def replay(
     with stand(plan, streams) as ground, ExitStack() as stack:
         replaying = Replaying(plan, options, recording, tape, narrate, ground, control)
         stack.callback(replaying.close)
+        if watch is not None:
+            replaying.be_watched(watch)
         return replaying.run()
 
 
@@ -181,6 +185,17 @@ class Replaying(Run):
 
     def _said(self) -> int:
         return self._heard
+
+    def _status(self) -> Status:
+        player = self._player
+        position, length = player.position(time.monotonic_ns())
+        return Status(
+            seconds=time.monotonic() - self._began,
+            processes=self._process_states(),
+            open_connections=self._interceptor.open_count,
+            dropped=self._dropped(),
+            tape=TapeStatus(position, length, player.divergences),
+        )
 
     # What happens, for the player.
 

@@ -26,6 +26,14 @@ from netplayground.session.outcome import ENDING_FACT
 from netplayground.session.plan import Plan, PlannedProcess
 from netplayground.session.processes import Processes, RunningProcess
 from netplayground.session.room import PLENTY, room_for_connections
+from netplayground.session.status import (
+    FIRST_LOOK_S,
+    LOOK_EVERY_S,
+    REST_PER_LOOK,
+    ProcessStatus,
+    Status,
+    Watch,
+)
 from netplayground.traffic.datagrams import DatagramListener
 from netplayground.traffic.link import Link
 from netplayground.traffic.loop import Loop
@@ -93,6 +101,7 @@ class Run(ABC):
         self._until_process: str | None = None
         self._interrupted_by: int | None = None
         self._interrupted_at = 0.0
+        self._began = time.monotonic()
         if plan.verbosity:
             self._name_unix_listeners(set())
 
@@ -103,6 +112,21 @@ class Run(ABC):
     @abstractmethod
     def _said(self) -> int:
         """A number that grows with whatever is said."""
+
+    @abstractmethod
+    def _status(self) -> Status:
+        """How it goes."""
+
+    def be_watched(self, watch: Watch) -> None:
+        """Tell `watch` a few times a second how it goes."""
+
+        def look() -> None:
+            began = time.monotonic()
+            watch(self._status())
+            took = time.monotonic() - began
+            self._loop.call_after(max(LOOK_EVERY_S, took * REST_PER_LOOK), look)
+
+        self._loop.call_after(FIRST_LOOK_S, look)
 
     def _route(
         self, interceptor: Interceptor, datagrams: DatagramListener, absent: Sequence[Link] = ()
@@ -123,7 +147,7 @@ class Run(ABC):
 
     def _go(self) -> float:
         """From the start of the processes until nothing is left of them; how long that took, in seconds."""
-        began = time.monotonic()
+        self._began = began = time.monotonic()
         self._ground.signals.attend(self._loop, self._on_signal)
         if self._plan.timeout_s is not None:
             self._loop.call_after(self._plan.timeout_s, self._on_timeout)
@@ -214,6 +238,14 @@ class Run(ABC):
         else:
             self._loop.stop()
 
+    def _process_states(self) -> tuple[ProcessStatus, ...]:
+        """Every process of the plan, those that are played from a dump too."""
+        running = {process.planned.name: process for process in self._processes.all}
+        return tuple(_status_of(planned, running.get(planned.name)) for planned in self._plan.processes)
+
+    def _dropped(self) -> int:
+        return sum(sum(counts.values()) for counts in self._count_drops().values())
+
     def _count_drops(self) -> dict[str, dict[str, int]]:
         """For each process, what was lost of what it sent, and what its kernel would not take."""
         in_queues = {process.name: process.tx_dropped() for process in self._sandbox.processes}
@@ -224,6 +256,17 @@ class Run(ABC):
         }
         drops[self._proxy_link.name]["for want of descriptors"] = self._interceptor.refused_for_room
         return {name: {why: n for why, n in counts.items() if n} for name, counts in drops.items()}
+
+
+def _status_of(planned: PlannedProcess, process: RunningProcess | None) -> ProcessStatus:
+    if process is None:
+        return ProcessStatus(planned.name, "played from the dump", is_running=False)
+    outcome = process.outcome
+    if process.has_ended:
+        return ProcessStatus(planned.name, outcome.describe(), False, outcome.has_failed)
+    if process.started:
+        return ProcessStatus(planned.name, "ending" if outcome.ended_by_plg else "running", is_running=True)
+    return ProcessStatus(planned.name, "waiting", is_running=False)
 
 
 def own_addresses(process: PlannedProcess, has_ipv6: bool) -> list[IPv4Address | IPv6Address]:
