@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from netplayground.cli.footer import Footer
 from netplayground.cli.import_ import Size, summary_lines
 from netplayground.cli.invocation import debug_option
+from netplayground.cli.places import write_all
+from netplayground.cli.progress import terminal
 from netplayground.cli.words import counted, tell
 from netplayground.errors import PlaygroundError
 
 if TYPE_CHECKING:
     from netplayground.session.capture import Captured, Status
 
+_FIRST_S = 0.5
 _LINE_S = 10.0
 
 
@@ -109,35 +112,36 @@ class Ticker:
     """On a terminal a line that is written over; else, where it is asked for, a line each ten seconds."""
 
     def __init__(self, verbose: bool) -> None:
-        self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._terminal = terminal()
+        self._footer: Footer | None = None
         self._verbose = verbose
-        self._next = time.monotonic() + (0 if self._is_terminal else _LINE_S)
-        self._width = 0
+        self._next = time.monotonic() + (_FIRST_S if self._terminal is not None else _LINE_S)
 
     def __enter__(self) -> Ticker:
         return self
 
     def __exit__(self, *_ended: object) -> None:
-        if self._width:
-            sys.stderr.write(f"\r{'':<{self._width}}\r")
-            sys.stderr.flush()
+        if self._footer is not None:
+            self._footer.erase()
 
     def show(self, status: Status) -> None:
         """Say how far it has come, if it is time to."""
         if time.monotonic() < self._next:
             return
-        text = ", ".join(
-            (
-                counted(status.packets, "packet"),
-                f"{status.drops:,} dropped",
-                counted(status.connections, "connection"),
-                f"{counted(status.size, 'byte')} in the dump",
-            )
+        figures = (
+            counted(status.packets, "packet"),
+            f"{status.drops:,} dropped",
+            counted(status.connections, "connection"),
+            f"{counted(status.size, 'byte')} in the dump",
         )
-        if self._is_terminal:
-            sys.stderr.write(f"\r{'plg: ' + text:<{self._width}}")
-            sys.stderr.flush()
-            self._width = max(self._width, len(text) + 5)
+        if self._terminal is not None:
+            self._draw(self._terminal, figures)
         elif self._verbose:
             self._next += _LINE_S
-            tell(text)
+            tell(", ".join(figures))
+
+    def _draw(self, descriptor: int, figures: Sequence[str]) -> None:
+        from netplayground.cli.view import packed  # imports rich
+
+        self._footer = self._footer or Footer(descriptor, write_all)
+        self._footer.draw(lambda columns, rows: packed(figures, columns)[:rows])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netplayground.cli.invocation import debug_option
+from netplayground.cli.progress import Progress
 from netplayground.cli.words import counted, printable, write_lines
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ def command(path: Path) -> None:
     # Imported where it is used, as all that is heavy: see main.
     from netplayground.dump.check import check_dump
 
-    write_lines(report_lines(path, check_dump(path)))
+    with Progress() as progress:
+        report = check_dump(path, progress.show)
+    write_lines(report_lines(path, report))
 
 
 def report_lines(path: Path, report: CheckReport) -> Iterator[str]:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from netplayground.cli.invocation import debug_option
-from netplayground.cli.rules import rule_options, with_files
 from netplayground.cli.progress import Progress
+from netplayground.cli.rules import rule_options, with_files
 from netplayground.cli.words import counted, printable, tell, write_lines
 from netplayground.errors import UsageError
 

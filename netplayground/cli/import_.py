@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netplayground.cli.invocation import debug_option
+from netplayground.cli.progress import Progress as Progress
 from netplayground.cli.words import counted, printable, tell
 from netplayground.errors import DumpError, PlaygroundError
 
@@ -150,35 +149,6 @@ def _converted(captures: tuple[Path, ...], dump_path: Path, fd: int) -> list[str
         problems = [printable(each) for each in (recording.ambiguous, recording.missing) if each]
         size = os.fstat(fd).st_size
     return [said, *problems, f"{dump_path}: {counted(size, 'byte')}"]
-
-
-class Progress:
-    """A line on a terminal, written over four times a second and gone at the end."""
-
-    def __init__(self) -> None:
-        self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
-        self._next = 0.0
-        self._width = 0
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_ended: object) -> None:
-        self._write("")
-
-    def show(self, done: int, size: int) -> None:
-        """Say how much of the captures has been read."""
-        now = time.monotonic()
-        if self._is_terminal and now >= self._next:
-            self._next = now + 0.25
-            share = f" of {size:,}, {100 * done // size} %" if size else ""
-            self._write(f"plg: read {done:,} bytes{share}")
-
-    def _write(self, text: str) -> None:
-        if self._is_terminal and (text or self._width):
-            sys.stderr.write(f"\r{text:<{self._width}}" + ("" if text else "\r"))
-            sys.stderr.flush()
-            self._width = len(text)
 
 
 def summary_lines(path: Path, imported: Imported) -> Iterator[str]:

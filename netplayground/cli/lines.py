@@ -80,7 +80,7 @@ class Lines:
         rest, self._waiting[speaker] = self._waiting[speaker], b""
         if rest:
             return self._emit(speaker, rest + b"\n")
-        return self._new_line() if self._open == speaker else b""
+        return self.end_line() if self._open == speaker else b""
 
     def _cut(self, data: bytes) -> tuple[bytes, bytes]:
         at = data.rfind(b"\n") + 1
@@ -96,7 +96,7 @@ class Lines:
         if not data:
             return b""
         prefix = self._prefixes[speaker]
-        begin = b"" if self._open == speaker else self._new_line() + prefix
+        begin = b"" if self._open == speaker else self.end_line() + prefix
         self._open = None if data.endswith(b"\n") else speaker
         if not prefix:
             return begin + data
@@ -105,6 +105,7 @@ class Lines:
         inner, last = (data[:-1], b"\n") if data.endswith(b"\n") else (data, b"")
         return begin + inner.replace(b"\n", b"\n" + prefix) + last
 
-    def _new_line(self) -> bytes:
+    def end_line(self) -> bytes:
+        """Whoever speaks next begins a line."""
         is_open, self._open = self._open is not None, None
         return b"\n" if is_open else b""

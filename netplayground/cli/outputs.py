@@ -5,7 +5,8 @@
   it. Where both are one file (a terminal, 2>&1) a process has one pipe for both: the order is as it wrote.
 - With --output each process has a file for both, again through one pipe, byte for byte as it wrote.
 
-What plg itself says meanwhile goes the same way as what the processes say.
+What plg itself says meanwhile goes the same way as what the processes say. Where people look on, at a
+terminal, a view of the run stands below all that: its relay draws it.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from netplayground.cli.lines import Lines, name_prefixes
-from netplayground.cli.relay import Relay, write_all
+from netplayground.cli.footer import can_draw
+from netplayground.cli.places import FilesPlace, StreamPlace
+from netplayground.cli.relay import Relay
 from netplayground.cli.words import tell
 from netplayground.errors import LimitError, PlaygroundError, UsageError
 from netplayground.sandbox.command import Streams
+from netplayground.session.status import Status, Watch, emit_status
 
 _STDOUT, _STDERR = 1, 2
 _OTHERS_MAY_WRITE = 0o622  # a server that has dropped to a user of its own opens /dev/stderr anew
@@ -32,20 +35,31 @@ class Outputs:
     """The relays of one run. While it is entered programs can speak; at its end everything is written."""
 
     def __init__(
-        self, names: Sequence[str], directory: Path | None = None, kept: Sequence[Path] = ()
+        self,
+        names: Sequence[str],
+        directory: Path | None = None,
+        kept: Sequence[Path] = (),
+        view: bool | None = False,
     ) -> None:
-        """`names` of the live processes; `kept` are files that no output may take the place of."""
+        """`names` of the live processes; `kept` are files that no output may take the place of. `view`:
+        whether people look on where stderr is a terminal; None: unless a process needs that for itself."""
         self.streams: dict[str, Streams] = {}
         self.trouble: str | None = None
+        self.watch: Watch | None = None
         self._relays: list[Relay] = []
         self._words: Relay | None = None
         self._ends: list[int] = []
         fill_standard_descriptors()
         try:
+            can_show = view is not False and can_draw(_STDERR)
             if directory is not None:
                 self._to_files(names, directory, kept)
-            elif len(names) > 1:
+                if can_show:
+                    self._words = self._to_own_stream(_STDERR, ())
+            elif len(names) > 1 or (view and can_show):
                 self._to_own_streams(names)
+            if can_show and self._words is not None:
+                self.watch = self._show
         except OSError as error:
             raise LimitError(f"cannot carry what {len(names)} processes say: {error.strerror}") from error
 
@@ -74,11 +88,15 @@ class Outputs:
         else:
             self._words.say(f"plg: {line}\n".encode(errors="backslashreplace"))
 
+    def _show(self, status: Status) -> None:
+        if self._words is not None:
+            self._words.show(emit_status(status))
+
     def _to_files(self, names: Sequence[str], directory: Path, kept: Sequence[Path]) -> None:
         files = open_files(names, directory, kept)
         pipes = self._pipes(names)
         self.streams = {name: Streams(end, end) for name, end in zip(names, self._ends, strict=True)}
-        self._relays.append(Relay(_Files(files), pipes, f"what the processes say to {directory}"))
+        self._relays.append(Relay(FilesPlace(files), pipes, f"what the processes say to {directory}"))
         for file in files:
             os.close(file)
 
@@ -95,7 +113,7 @@ class Outputs:
     def _to_own_stream(self, stream: int, names: Sequence[str]) -> Relay:
         what = f"what the processes say to {'stdout' if stream == _STDOUT else 'stderr'}"
         pipes = self._pipes(names)
-        self._relays.append(Relay(_Stream(stream, names), pipes, what))
+        self._relays.append(Relay(StreamPlace(stream, names), pipes, what))
         return self._relays[-1]
 
     def _pipes(self, names: Sequence[str]) -> list[int]:
@@ -110,46 +128,6 @@ class Outputs:
         for end in self._ends:
             os.close(end)
         self._ends.clear()
-
-
-class _Stream:
-    """A stream of plg's own, where each line has its speaker's name."""
-
-    def __init__(self, descriptor: int, names: Sequence[str]) -> None:
-        self._descriptor = descriptor
-        self.descriptors = (descriptor,)
-        is_terminal = os.isatty(descriptor)
-        in_colour = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        self._lines = Lines([*name_prefixes(names, in_colour), b""], is_terminal)
-        self.next_time = self._lines.next_time
-
-    def take(self, speaker: int, data: bytes, now: float) -> None:
-        write_all(self._descriptor, self._lines.take(speaker, data, now))
-
-    def end(self, speaker: int) -> None:
-        write_all(self._descriptor, self._lines.end(speaker))
-
-    def on_time(self, now: float) -> None:
-        write_all(self._descriptor, self._lines.show_waiting(now))
-
-
-class _Files:
-    """A file for each speaker."""
-
-    def __init__(self, descriptors: Sequence[int]) -> None:
-        self.descriptors = descriptors
-
-    def take(self, speaker: int, data: bytes, now: float) -> None:
-        write_all(self.descriptors[speaker], data)
-
-    def end(self, speaker: int) -> None:
-        """It has all."""
-
-    def next_time(self) -> float | None:
-        return None
-
-    def on_time(self, now: float) -> None:
-        """Never called."""
 
 
 def open_files(names: Sequence[str], directory: Path, kept: Sequence[Path]) -> list[int]:

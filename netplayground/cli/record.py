@@ -42,6 +42,7 @@ def command(
     commands: tuple[str, ...],
     procfile: Path | None,
     output: Path | None,
+    view: bool | None,
     nolog: bool,
     **options: object,
 ) -> int:
@@ -53,8 +54,8 @@ def command(
     from netplayground.session.record import record
 
     names = [process.name for process in plan.processes]
-    with Outputs(names, output, kept=[plan.dump_path]) as outputs:
-        summary = record(plan, outputs.say, outputs.streams)
+    with Outputs(names, output, [plan.dump_path], view) as outputs:
+        summary = record(plan, outputs.say, outputs.streams, watch=outputs.watch)
     summary = replace(summary, trouble=summary.trouble or outputs.trouble)
     for line in summary_lines(summary):
         tell(line)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from netplayground.cli.import_ import Progress
 from netplayground.cli.invocation import debug_option
+from netplayground.cli.progress import Progress
 from netplayground.cli.words import counted, printable, tell
 from netplayground.errors import PlaygroundError, UsageError
 

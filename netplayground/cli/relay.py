@@ -9,8 +9,9 @@ stops the programs behind their pipes, but never the loop that carries packets. 
 where something is written, so that a stopped stdout does not hold back stderr. It ends when every pipe has
 come to its end, which is after the last process of every program's namespace; plg waits for that.
 
-- What plg itself says during the run comes by the socket, a message a line, so that it never stands within a
-  line of another. By the same socket the relay says at its end what it could not write.
+- What plg itself says during the run comes by the socket, a message a line, so that it never stands within
+  a line of another; so does how the run goes, for whoever looks on. By the same socket the relay says at its
+  end what it could not write.
 - Where the reader of plg's stdout is gone the relay closes the programs' pipes: they get SIGPIPE, as they
   would have got it without plg. After any other error it reads on, so that they can end in order.
 - Signals of the terminal, and those that end a run, are plg's: the relay ignores them. When plg is gone, all
@@ -36,6 +37,7 @@ from netplayground.sandbox import kernel
 _CHUNK = 1 << 18
 _AFTER_PLG_S = 1
 _LONGEST_WORDS = 1 << 16  # a message of a SOCK_SEQPACKET socket must fit into its buffer
+_WORDS, _STATUS = b"w", b"s"  # what a message of plg begins with
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _PLG_IS_GONE = signal.SIGPWR
 
@@ -59,6 +61,9 @@ class Place(Protocol):
     def on_time(self, now: float) -> None:
         """It is that time; OSError likewise."""
 
+    def take_status(self, data: bytes) -> None:
+        """How the run goes; OSError likewise."""
+
 
 class Relay:
     """plg's hold on one relay."""
@@ -78,10 +83,14 @@ class Relay:
 
     def say(self, words: bytes) -> None:
         """Words of plg's own; it waits while the relay is stopped."""
-        try:
-            self._channel.send(words[:_LONGEST_WORDS])
-        except (BrokenPipeError, ConnectionResetError):
-            return  # nobody listens any more
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # nobody listens any more
+            self._channel.send(_WORDS + words[:_LONGEST_WORDS])
+
+    def show(self, status: bytes) -> None:
+        """How the run goes, unless the relay has no time for it."""
+        if len(status) <= _LONGEST_WORDS:
+            with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+                self._channel.send(_STATUS + status, socket.MSG_DONTWAIT)
 
     def finish(self) -> str | None:
         """Wait until all is written, once nobody holds a pipe's other end any more; what went wrong."""
@@ -159,11 +168,19 @@ class _Carrier:
     def _listen(self, descriptor: int) -> None:
         speaker = self._speakers[descriptor]
         data = os.read(descriptor, _CHUNK)
-        if data:
+        if data and descriptor == self._channel.fileno():
+            self._hear_plg(speaker, data)
+        elif data:
             self._place.take(speaker, data, time.monotonic())
         else:
             self._forget(descriptor)
             self._place.end(speaker)
+
+    def _hear_plg(self, speaker: int, message: bytes) -> None:
+        if message.startswith(_STATUS):
+            self._place.take_status(message[1:])
+        else:
+            self._place.take(speaker, message[1:], time.monotonic())
 
     def _give_up(self, error: OSError) -> None:
         """From now on nothing is written."""
@@ -198,12 +215,5 @@ class _Nowhere:
     def on_time(self, now: float) -> None:
         """Never called."""
 
-
-def write_all(descriptor: int, data: bytes) -> None:
-    """All of it, also where plg was started with a descriptor that does not wait."""
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(descriptor, view) :]
-        except BlockingIOError:
-            select.select([], [descriptor], [])
+    def take_status(self, data: bytes) -> None:
+        """Nobody looks on."""

@@ -104,6 +104,7 @@ def _replay(
     on_divergence: str,
     report_path: Path | None,
     output: Path | None,
+    view: bool | None,
     sweep: bool,
     nolog: bool,
     **options: object,
@@ -140,8 +141,9 @@ def _replay(
         if recording.ambiguous:
             tell(f"ambiguous: {recording.ambiguous}")
         live = [process.name for process in plan.processes if process.is_live]
-        with Outputs(live, output, kept=[dump_path, *([report_path] if report_path else [])]) as outputs:
-            summary = replay(plan, pace, recording, outputs.say, outputs.streams)
+        kept = [path for path in (dump_path, report_path) if path is not None]
+        with Outputs(live, output, kept, view) as outputs:
+            summary = replay(plan, pace, recording, outputs.say, outputs.streams, watch=outputs.watch)
     summary = replace(summary, run=replace(summary.run, trouble=summary.run.trouble or outputs.trouble))
     for line in (*process_lines(summary.run), *verdict_lines(summary), *summary_notes(summary.run)):
         tell(line)

@@ -48,6 +48,11 @@ _OPTIONS = (
         help="What each process says to its stdout and stderr goes to DIR/NAME.log, as it is.",
     ),
     click.option(
+        "--view/--no-view",
+        default=None,
+        help="Show on a terminal how the run goes.  [default: unless one process alone has the terminal]",
+    ),
+    click.option(
         "-v",
         "--verbose",
         "verbosity",

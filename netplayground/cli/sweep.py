@@ -182,7 +182,7 @@ def given_words(context: click.Context) -> list[str]:
 def _words_of(option: click.Option, value: object) -> Iterator[str]:
     word = max(option.opts, key=len)
     if option.is_flag:
-        yield word
+        yield word if value or not option.secondary_opts else max(option.secondary_opts, key=len)
     elif option.count:
         yield from [word] * int(str(value))
     else:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
+from cli.glass import Glass
 
 from netplayground.capture.importing import Imported
 from netplayground.capture.ring import Counts
@@ -31,11 +31,6 @@ IMPORTED = Imported(
     size=2000,
     cut={},
 )
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 class Time:
@@ -72,16 +67,20 @@ def test_the_summary_says_what_was_dropped_and_why_it_ended() -> None:
     assert trouble == "eth0 is gone: the capture ends here"
 
 
-def test_a_terminal_has_one_line_that_is_gone_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stderr", terminal)
+def test_a_terminal_has_a_line_that_is_gone_at_the_end(monkeypatch: pytest.MonkeyPatch, clock: Time) -> None:
+    glass = Glass(columns=60)
+    glass.become_stderr(monkeypatch)
     with Ticker(verbose=False) as ticker:
+        clock.now += 1
         ticker.show(Status(1_000_000, 12, 3, 4000))
+        assert glass.lines == [
+            "1,000,000 packets · 12 dropped · 3 connections",
+            "4,000 bytes in the dump",
+        ]
         ticker.show(Status(2, 0, 1, 1))
-    first, second, *end = terminal.getvalue().split("\r")[1:]
-    assert first == "plg: 1,000,000 packets, 12 dropped, 3 connections, 4,000 bytes in the dump"
-    assert second.rstrip() == "plg: 2 packets, 0 dropped, 1 connection, 1 byte in the dump"
-    assert len(second) == len(first) and [len(each) for each in end] == [len(first), 0]
+        assert glass.lines == ["2 packets · 0 dropped · 1 connection · 1 byte in the dump"]
+    assert glass.lines == [""]
+    glass.close()
 
 
 def test_no_terminal_has_a_line_each_ten_seconds_where_it_is_asked_for(capsys: Capsys, clock: Time) -> None:

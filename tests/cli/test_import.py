@@ -10,7 +10,6 @@ import pytest
 from capture.frames import Talk, pcap, pcapng, write
 from dump.test_tunreplay import SAMPLE
 
-from netplayground.cli.import_ import Progress
 from netplayground.cli.main import main
 from netplayground.dump.reader import open_dump
 
@@ -89,14 +88,3 @@ def test_stdin_is_a_capture_too(tmp_path: Path, capsys: Capsys, monkeypatch: pyt
         monkeypatch.setattr(sys, "stdin", stdin)
         assert main(["import", "-", "-f", str(tmp_path / "d")]) == 0
     assert "8 bytes to servers" in capsys.readouterr().err
-
-
-def test_progress_is_shown_on_a_terminal_alone(capsys: Capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Progress() as progress:
-        progress.show(1, 2)
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with Progress() as progress:
-        progress.show(500, 1000)
-        progress.show(600, 1000)
-    assert capsys.readouterr().err == "\rplg: read 500 bytes of 1,000, 50 %\r" + " " * 34 + "\r"

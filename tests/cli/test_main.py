@@ -93,7 +93,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `plg check` end with this error."""
 
-    def check_dump(path: object) -> None:
+    def check_dump(path: object, progress: object) -> None:
         raise error
 
     fake = ModuleType("netplayground.dump.check")

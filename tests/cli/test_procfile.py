@@ -168,7 +168,7 @@ def test_quotes_that_do_not_end_are_one_line(tmp_path: Path, capsys: pytest.Capt
 def test_a_recording_runs_the_processes_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plans: list[Plan] = []
 
-    def record(plan: Plan, _narrate: object, *_carried: object) -> RunSummary:
+    def record(plan: Plan, _narrate: object, *_carried: object, **_watched: object) -> RunSummary:
         plans.append(plan)
         return RunSummary((ProcessOutcome("db", 1, "x", exit_code=0),), Traffic(), plan.dump_path)
 

@@ -37,7 +37,9 @@ class FakeRun:
     answer: RunSummary | Exception = SUMMARY
     plans: list[Plan] = field(default_factory=list)
 
-    def record(self, plan: Plan, narrate: Callable[[str], None], *_carried: object) -> RunSummary:
+    def record(
+        self, plan: Plan, narrate: Callable[[str], None], *_carried: object, **_watched: object
+    ) -> RunSummary:
         self.plans.append(plan)
         if plan.verbosity:
             narrate("p2:1 → p1:2 closed")

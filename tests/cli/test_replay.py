@@ -53,6 +53,7 @@ class FakeRun:
         recording: Recording,
         narrate: Callable[[str], None],
         *_carried: object,
+        **_watched: object,
     ) -> ReplaySummary:
         self.plans.append(plan)
         self.options.append(options)
@@ -243,6 +244,7 @@ def test_one_dump_may_be_open_twice(run: FakeRun, dump: str, monkeypatch: pytest
         recording: Recording,
         narrate: Callable[[str], None],
         *_carried: object,
+        **_watched: object,
     ) -> ReplaySummary:
         monkeypatch.setattr(session, "replay", run.replay)
         statuses.append(main(["--replay", "-f", dump, "serve", "-"]))

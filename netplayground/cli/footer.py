@@ -1,0 +1,95 @@
+"""Some lines at the bottom of a terminal, which are written over again and again; what else is said scrolls
+above them.
+
+Nothing of the terminal's state is changed (its cursor stays, its lines wrap), so whoever ends at any moment
+leaves nothing to be restored: what is drawn is erased by what is drawn next, in one write(2). A job in the
+background draws nothing, and after a stop what was drawn is the shell's to scroll.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+_SMALLEST = 20, 4  # columns, rows
+_ERASE_BELOW = b"\x1b[J"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+Render = Callable[[int, int], Sequence[str]]
+"""Lines of at most so many columns, and at most so many of them; they may have colours."""
+
+
+def can_draw(descriptor: int) -> bool:
+    """Whether it is a terminal that can erase what stands on it."""
+    return os.isatty(descriptor) and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+
+
+class Footer:
+    """The lines at the bottom of one terminal."""
+
+    def __init__(self, descriptor: int, write: Callable[[int, bytes], None]) -> None:
+        self._descriptor = descriptor
+        self._write = write
+        self._drawn: list[int] = []  # the width of each line that stands there
+        self._text = b""
+        signal.signal(signal.SIGCONT, self._on_continue)
+
+    @property
+    def is_drawn(self) -> bool:
+        return bool(self._drawn)
+
+    def draw(self, render: Render) -> None:
+        """Draw in place of what is drawn; nothing where there is no room, or in the background."""
+        if not self._is_foreground():
+            self._forget()
+            return
+        columns, rows = os.get_terminal_size(self._descriptor)
+        fits = columns >= _SMALLEST[0] and rows >= _SMALLEST[1]
+        lines = render(columns - 1, rows // 2) if fits else ()
+        erasing = self._erasing()
+        self._text = "\n".join(lines).encode(errors="backslashreplace")
+        self._drawn = [_width(line) for line in lines]
+        self._write(self._descriptor, erasing + self._text)
+
+    def write_above(self, data: bytes) -> None:
+        """Whole lines, which stay."""
+        if data:
+            self._write(self._descriptor, self._erasing() + data + self._text)
+
+    def erase(self) -> None:
+        """Let nothing of it be left."""
+        if self._drawn:
+            self._write(self._descriptor, self._erasing())
+        self._forget()
+
+    def _erasing(self) -> bytes:
+        """From the end of the last line back to where the first begins. Lines that the window has become too
+        narrow for stand on several rows now, as most terminals have it."""
+        if not self._drawn:
+            return b""
+        columns, rows = os.get_terminal_size(self._descriptor)
+        above = sum(max(1, -(-width // max(1, columns))) for width in self._drawn) - 1
+        up = min(above, rows - 1)
+        return b"\r" + (b"\x1b[%dA" % up if up > 0 else b"") + _ERASE_BELOW
+
+    def _is_foreground(self) -> bool:
+        try:
+            return os.tcgetpgrp(self._descriptor) == os.getpgrp()
+        except OSError:
+            return True  # a terminal, but not the one that controls us: nobody else's shell is on it
+
+    def _on_continue(self, _number: int, _frame: FrameType | None) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        self._drawn, self._text = [], b""
+
+
+def _width(line: str) -> int:
+    """How many columns a line takes."""
+    from rich.cells import cell_len  # whoever draws has it already
+
+    return cell_len(_COLOUR.sub("", line))
