@@ -1,4 +1,4 @@
-"""What judges two recordings: the replay's own parts, put together for live processes that are a recording."""
+"""What judges two recordings: the replay's own parts, put together for processes that live in a recording."""
 
 from __future__ import annotations
 
@@ -112,9 +112,6 @@ class Bench:
                     self.referee.reorders(course, event, side)
                 return
             course.pass_front()
-
-    def _is_after_a(self, _course: Course) -> bool:
-        return self._a_ends.is_after(self.now)
 
     def may_do_more(self, course: Course) -> bool:
         """Whether a process may do now what lies after A's end."""

@@ -49,6 +49,7 @@ def make_halves(one: Tape, two: Tape) -> Halves:
     for their, number in zip(two.lives, list(numbers), strict=True):
         if number == NOBODY:
             one.lives.append(Life(their.process))
+            one.lives[-1].ended_ns = 0  # all that it ever did in the first is there
             numbers[numbers.index(NOBODY)] = len(one.lives) - 1
             names.append(("", their.process.name))
         else:

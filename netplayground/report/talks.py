@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from netplayground.dump.model import CLIENT, SERVER
 from netplayground.replay.compare import new_comparison
+from netplayground.replay.course import Course
 from netplayground.replay.judge import LATE, MORE_REFUSED, UNUSED
 from netplayground.replay.part import Part
 from netplayground.replay.streams import PIECE
@@ -42,6 +43,14 @@ class Talks:
         self._talks: dict[int, Talk] = {}
         self._failed: list[Record] = []  # connects of B that A does not have
         self._failing: set[int] = set()  # those of them that are differences
+        paired = set(pairs.record_of.values())
+        self._left_in_a = [  # connects that came to nothing, and not in B
+            record
+            for record in bench.tape.records
+            if record.outcome is not Outcome.ACCEPTED
+            and not bench.assignment.optional[record.number]
+            and record.number not in paired
+        ]
         self.only_in_a: list[int] = []
         self.only_in_b: list[int] = []
         self.matched = 0  # bytes
@@ -89,10 +98,24 @@ class Talks:
             bench.referee.notes[LATE] += 1
         elif is_failed:
             self._failing.add(theirs.number)
+        elif (record := self._failed_in_a(theirs)) is not None:
+            self._only_failed(course, record)
         else:
             self._tell_one_more(theirs)
         if is_failed:
             self._failed.append(theirs)  # it may be what came of one that A has
+
+    def _failed_in_a(self, theirs: Record) -> Record | None:
+        """A connect of A, of the same ends, that came to nothing and that no connect of B is."""
+        for record in self._left_in_a:
+            if record.processes == theirs.processes and record.port == theirs.port:
+                self._left_in_a.remove(record)
+                return record
+        return None
+
+    def _only_failed(self, course: Course, record: Record) -> None:
+        self._bench.assignment.spend(record)
+        self._bench.referee.comes_not(course, record, CLIENT, "accepted in B")
 
     def _tell_one_more(self, theirs: Record) -> None:
         client, server = theirs.processes
