@@ -86,13 +86,7 @@ class Bench:
             self.tape, live, self.assignment.is_taken, self.assignment.optional, self.exchange
         )
         self.referee = Referee(self.tape, live, self.assignment.optional, most_kept)
-        self.judge = _JudgeOfBoth(
-            self.tape,
-            self.assignment,
-            self.referee,
-            Loose(0),
-            lambda _course: self._a_ends.is_after(self.now),
-        )
+        self.judge = _JudgeOfBoth(self.tape, self.assignment, self.referee, Loose(0), self.may_do_more)
         self._lives_in_b = {life.process.name: life for life in self.two.lives}
         self._names_in_b = {mine: their for mine, their in names if mine}
         self._a_ends, self.b_ends = End(self.tape), End(self.two)
