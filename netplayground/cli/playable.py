@@ -1,83 +1,16 @@
-"""What a replay can play: a dump of either program, or a capture, which becomes a dump first."""
+"""What a replay can play, opened from the command line: an import is told on stderr."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from netplayground.cli.words import counted, tell
-from netplayground.dump.recording import Recording, open_recording
-from netplayground.errors import CaptureError, DumpError, NotADumpError, PlaygroundError
-
-_NO_CAPTURE = 1
+from netplayground.cli.words import tell
+from netplayground.dump.recording import Recording
+from netplayground.session import playable
 
 
-@contextmanager
-def open_playable(path: Path, names: Sequence[str]) -> Iterator[Recording]:
-    """Open a recording; a capture is imported into a dump that is gone afterwards. `names` are ADDRESS=NAME,
-    for a capture. NotADumpError for what is neither."""
-    try:
-        recording = open_recording(path)
-    except NotADumpError as error:
-        if not (path.is_file() and path.stat().st_size):
-            raise
-        with _file_without_name() as dump, _import(path, dump, names, error) as imported:
-            yield imported
-        return
-    with recording:
-        yield recording
-
-
-@contextmanager
-def _file_without_name() -> Iterator[Path]:
-    """A file that is gone when plg is, however it ends (O_TMPFILE, open(2)), by a path for as long."""
-    try:
-        fd = os.open(tempfile.gettempdir(), os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise DumpError(f"cannot import the capture: {error.strerror} in {tempfile.gettempdir()}") from error
-    try:
-        yield Path(f"/proc/self/fd/{fd}")
-    finally:
-        os.close(fd)
-
-
-def _import(path: Path, dump: Path, names: Sequence[str], refusal: NotADumpError) -> Recording:
-    """Import in a child: NumPy makes threads, and who goes into a namespace must have none."""
-    here, there = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(here)
-        os._exit(_import_as_child(path, dump, names, there))
-    os.close(there)
-    with open(here, encoding="utf-8") as said:
-        words = said.read()
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status == _NO_CAPTURE:
-        raise NotADumpError(f"{refusal}, nor is it a capture")
-    if status:
-        raise DumpError(words or f"cannot import {path}: the import ended with status {status}")
-    tell(f"{path} is a capture of {words}")
-    return open_recording(dump)
-
-
-def _import_as_child(path: Path, dump: Path, names: Sequence[str], channel: int) -> int:
-    """What the child does: its exit status, and words for the parent."""
-    from netplayground.capture.hosts import parse_names
-    from netplayground.capture.importing import ImportOptions, import_captures
-
-    with open(channel, "w", encoding="utf-8") as parent:
-        try:
-            imported = import_captures(ImportOptions((path,), dump, parse_names(names)))
-        except CaptureError:
-            return _NO_CAPTURE
-        except PlaygroundError as error:
-            parent.write(str(error))
-            return error.exit_status
-        except Exception as error:  # the parent says it: what this child is part of must not go on twice
-            parent.write(f"cannot import {path}: {type(error).__name__}: {error}")
-            return PlaygroundError.exit_status
-        parent.write(counted(imported.packets, "packet"))
-    return 0
+def open_playable(path: Path, names: Sequence[str]) -> AbstractContextManager[Recording]:
+    """Open a recording or a capture, as `session.playable` does."""
+    return playable.open_playable(path, names, tell)

@@ -138,6 +138,11 @@ def parse_section(block: bytes) -> tuple[bytes, str]:
     return state, rest.rstrip(b" ").decode("ascii", "replace")
 
 
+def begins_dump(head: bytes) -> bool:
+    """Say whether a file that begins so is a dump, or was one before it was cut off."""
+    return head[COMMENT_AT : COMMENT_AT + len(_MARK)] == _MARK
+
+
 def emit_interface() -> bytes:
     """Give the one interface: raw IP, nothing cut, time in nanoseconds."""
     return emit_block(INTERFACE, struct.pack(">HHI", LINKTYPE_RAW, 0, 0) + _option(9, b"\x09") + bytes(4))

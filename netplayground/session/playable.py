@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from netplayground.dump import blocks
 from netplayground.dump.recording import Recording, open_recording
 from netplayground.errors import CaptureError, DumpError, NotADumpError, PlaygroundError
 
@@ -21,13 +22,19 @@ def open_playable(path: Path, names: Sequence[str], narrate: Callable[[str], Non
     try:
         recording = open_recording(path)
     except NotADumpError as error:
-        if not (path.is_file() and path.stat().st_size):
+        if not (path.is_file() and path.stat().st_size) or _was_dump(path):
             raise
         with _file_without_name() as dump, _import(path, dump, names, error, narrate) as imported:
             yield imported
         return
     with recording:
         yield recording
+
+
+def _was_dump(path: Path) -> bool:
+    """Whether it is the beginning of a dump, which could be taken for that of an empty capture."""
+    with path.open("rb") as file:
+        return blocks.begins_dump(file.read(blocks.SECTION_LENGTH))
 
 
 @contextmanager

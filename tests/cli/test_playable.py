@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 
 import pytest
+from dump.making import writing
 
 from netplayground.cli.playable import open_playable
 from netplayground.dump.recording import open_recording
@@ -44,6 +45,16 @@ def test_what_is_neither_is_said_to_be_neither(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
     path.write_text("a letter\n")
     with pytest.raises(NotADumpError, match=r"not a dump, nor is it a capture$"), open_playable(path, []):
+        pass
+
+
+def test_the_head_of_a_dump_is_no_empty_capture(tmp_path: Path) -> None:
+    path = tmp_path / "d"
+    with writing(path):
+        pass
+    path.write_bytes(path.read_bytes()[:100])
+    cut = r"cut off at byte 100, nothing whole is left$"
+    with pytest.raises(NotADumpError, match=cut), open_playable(path, []):
         pass
 
 
