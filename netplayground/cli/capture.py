@@ -144,4 +144,6 @@ class Ticker:
         from netplayground.cli.view import packed  # imports rich
 
         self._footer = self._footer or Footer(descriptor, write_all)
-        self._footer.draw(lambda columns, rows: packed(figures, columns)[:rows])
+        room = self._footer.room()
+        if room is not None:
+            self._footer.draw(packed(figures, room[0])[: room[1]])

@@ -18,9 +18,6 @@ _SMALLEST = 20, 4  # columns, rows
 _ERASE_BELOW = b"\x1b[J"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
-Render = Callable[[int, int], Sequence[str]]
-"""Lines of at most so many columns, and at most so many of them; they may have colours."""
-
 
 def can_draw(descriptor: int) -> bool:
     """Whether it is a terminal that can erase what stands on it."""
@@ -41,14 +38,19 @@ class Footer:
     def is_drawn(self) -> bool:
         return bool(self._drawn)
 
-    def draw(self, render: Render) -> None:
-        """Draw in place of what is drawn; nothing where there is no room, or in the background."""
+    def room(self) -> tuple[int, int] | None:
+        """So many columns and lines may be drawn now. None: nothing, and nothing is drawn any more."""
         if not self._is_foreground():
             self._forget()
-            return
+            return None
         columns, rows = os.get_terminal_size(self._descriptor)
-        fits = columns >= _SMALLEST[0] and rows >= _SMALLEST[1]
-        lines = render(columns - 1, rows // 2) if fits else ()
+        if columns < _SMALLEST[0] or rows < _SMALLEST[1]:
+            self.erase()
+            return None
+        return columns - 1, rows // 2
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """Draw these, for which there is room, in place of what is drawn; they may have colours."""
         erasing = self._erasing()
         self._text = "\n".join(lines).encode(errors="backslashreplace")
         self._drawn = [_width(line) for line in lines]

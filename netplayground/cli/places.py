@@ -56,14 +56,13 @@ class StreamPlace:
 
             self._footer, self._view = Footer(self._descriptor, write_all), View(self._in_colour)
         self._view.take(parse_status(data))
+        room = self._footer.room()
+        if room is None:
+            return
         if not self._footer.is_drawn:
             self._write(self._lines.end_line())
-        self._footer.draw(self._render)
-
-    def _render(self, columns: int, rows: int) -> Sequence[str]:
-        assert self._view is not None
         begun = [(self._names[speaker], data) for speaker, data in self._lines.waiting()]
-        return self._view.lines(columns, rows, begun)
+        self._footer.draw(self._view.lines(*room, begun))
 
     def _write(self, data: bytes) -> None:
         if self._footer is not None and self._footer.is_drawn:

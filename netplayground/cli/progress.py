@@ -42,10 +42,10 @@ class Progress:
 
         self._next = now + _EVERY_S
         self._footer = self._footer or Footer(self._descriptor, write_all)
-        left_s = self._guess(done, size, now - self._began)
-        self._footer.draw(
-            lambda columns, _rows: rendered(progress_bar(done, size, left_s, columns), columns)[:1]
-        )
+        room = self._footer.room()
+        if room is not None:
+            bar = progress_bar(done, size, self._guess(done, size, now - self._began), room[0])
+            self._footer.draw(rendered(bar, room[0])[:1])
 
     @staticmethod
     def _guess(done: int, size: int, took_s: float) -> float | None:

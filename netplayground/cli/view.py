@@ -43,7 +43,7 @@ class View:
         """What is to be drawn; `begun` are lines that processes have begun and not ended."""
         if self._status is None:
             return []
-        figures = packed(self._figures(self._status), columns)
+        figures = packed(self._figures(self._status), columns)[: max(1, rows // 2)]
         bar = [tape_bar(self._status.tape, columns)] if self._status.tape else []
         room = max(0, rows - len(figures) - len(bar))
         begun = begun[: max(0, room - len(self._status.processes))]

@@ -29,8 +29,16 @@ class Glass:
         os.close(self.descriptor)
 
     def resize(self, columns: int, rows: int) -> None:
-        """As a window does that is pulled at."""
-        self._screen.resize(rows, columns)
+        """As a window does that is pulled at: the row of the cursor stays in sight."""
+        assert self.lines
+        screen, y = self._screen, self._screen.cursor.y
+        lost = max(0, y - rows + 1)
+        # pyte cuts off as many rows at the top as the window loses.
+        if rows < screen.lines:
+            screen.cursor_position()
+            screen.insert_lines(screen.lines - rows - lost)
+        screen.resize(rows, columns)
+        screen.cursor.y = y - lost
         fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     @property
