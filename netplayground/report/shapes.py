@@ -42,16 +42,22 @@ _NUMBER = rb"-?\d{1,60}(?:\.\d{1,60})?"
 _UNIT = rb"[A-Za-z%]{1,3}"
 
 
+def _list_of(least: int) -> re.Pattern[bytes]:
+    return re.compile(b"(?<![\\w.-])%s(?:, ?%s){%d,999}(?![\\w.])" % (_NUMBER, _NUMBER, least))
+
+
 def _emit_numbers(values: Sequence[bytes]) -> bytes:
     """Of a list of numbers, which may be longer another time."""
     one = _emit_number([number for value in values for number in re.findall(_NUMBER, value)])
-    comma = b", " if b", " in values[0] else b","
+    comma = b", " if any(b", " in value for value in values) else b","
     return b"%s(?:%s%s)*" % (one, comma, one)
 
 
 def _emit_with_unit(values: Sequence[bytes]) -> bytes:
     numbers = [re.sub(_UNIT + rb"\Z", b"", value) for value in values]
-    return _emit_number(numbers) + rb"[A-Za-z%]{0,3}"
+    fractions = [number for number in numbers if b"." in number]
+    whole = [number.split(b".")[0] for number in numbers]
+    return _emit_number([*fractions, *whole]) + rb"[A-Za-z%]{0,3}"
 
 
 def _emit_number(values: Sequence[bytes]) -> bytes:
@@ -95,13 +101,14 @@ _SHAPES = (
     _known(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"),
     _known(rb"\d{1,2}:\d{2}:\d{2}(?:[.,]\d{1,9})?"),
     _known(rb"\d{4}-\d{2}-\d{2}"),
-    Shape(re.compile(rb"(?<![\w.-])" + _NUMBER + b"(?:, ?" + _NUMBER + rb"){1,999}(?![\w.])"), _emit_numbers),
+    Shape(_list_of(1), _emit_numbers),
     Shape(re.compile(rb"(?<![\w.])" + _NUMBER + rb"(?![\w.]*\w)"), _emit_number),
-    Shape(re.compile(rb"(?<!\d)\d{1,60}(?![\w])"), _emit_number),
+    Shape(_list_of(0), _emit_numbers),
     Shape(re.compile(rb"(?<![\w.])" + _NUMBER + b"(?:" + _UNIT + rb")?(?!\w)"), _emit_with_unit),
     _token(b"0-9a-f", 4),
     _token(b"0-9A-F", 4),
     _token(b"0-9A-Fa-f", 4),
+    Shape(re.compile(rb"(?<!\d)\d{1,60}(?!\w)"), _emit_number),
     Shape(_WORD.text, _emit_word),
     _token(b"A-Za-z0-9_-"),
     _BASE64,
