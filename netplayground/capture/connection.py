@@ -154,10 +154,11 @@ class Connection:
             return
         while True:
             at = stream.next
-            piece = stream.take_next()
-            if piece is not None:
-                stream.bytes += len(piece)
-                self._listener.said(self, self.role(side), at, piece)
+            if pieces := stream.take_next() if stream.starts else []:
+                stream.bytes += stream.next - at
+                for piece in pieces:
+                    self._listener.said(self, self.role(side), at, piece)
+                    at += len(piece)
             elif length := stream.take_hole() if stream.holes else 0:
                 self._listener.missed(self, self.role(side), length)
             else:

@@ -7,6 +7,7 @@ the packet that brought it about; `perform` tells them all to the teller, with t
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from operator import itemgetter
 from typing import Any
@@ -30,7 +31,7 @@ class Script:
         self.at = 0
         self.actions: list[Action] = []
         self.memory: Recall = lambda connection, side, sequence, length: None
-        self._said: dict[int, list[tuple[int, int, bytes]]] = {}
+        self._said: dict[tuple[int, int], tuple[list[int], list[bytes]]] = {}
 
     def opened(self, connection: Connection) -> None:
         self.actions.append((self.at, self.teller.opened, (connection,)))
@@ -40,7 +41,9 @@ class Script:
 
     def said(self, connection: Connection, side: int, sequence: int, data: Octets) -> None:
         self.actions.append((self.at, self.teller.said, (connection, side, sequence, data)))
-        self._said.setdefault(id(connection), []).append((side, sequence, bytes(data)))
+        begins, pieces = self._said.setdefault((id(connection), side), ([], []))
+        begins.append(sequence)
+        pieces.append(bytes(data))
 
     def missed(self, connection: Connection, side: int, length: int) -> None:
         self.actions.append((self.at, self.teller.missed, (connection, side, length)))
@@ -59,9 +62,15 @@ class Script:
 
     def recall(self, connection: Connection, side: int, sequence: int, length: int) -> bytes | None:
         """Give what was said there: in this batch, or before it."""
-        for who, begin, data in self._said.get(id(connection), ()):
-            if who == side and begin <= sequence and sequence + length <= begin + len(data):
-                return data[sequence - begin : sequence - begin + length]
+        begins, pieces = self._said.get((id(connection), side), ([], []))
+        at = bisect_right(begins, sequence) - 1
+        if at >= 0:
+            known = pieces[at][sequence - begins[at] :]
+            while len(known) < length and begins[at + 1 : at + 2] == [begins[at] + len(pieces[at])]:
+                at += 1
+                known += pieces[at]
+            if len(known) >= length:
+                return known[:length]
         return self.memory(connection, side, sequence, length)
 
     def perform(self) -> None:

@@ -9,9 +9,8 @@ is counted. Bytes that were delivered are delivered: what comes again for them i
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from enum import Enum
-from operator import ne
 
 SEQUENCES = 1 << 32
 _HALF = SEQUENCES >> 1
@@ -20,6 +19,11 @@ AHEAD_MOST = 1 << 26
 Linux has windows of up to 32 MiB where nobody has asked for more."""
 PIECE_COST = 128
 """What a waiting piece takes beside its bytes."""
+_JOIN_MOST = 1 << 16
+"""Pieces that a segment overlaps become one, up to this length: the next that overlaps them need not look at
+each."""
+_NO_HOLES: list[tuple[int, int]] = []
+"""Most streams never have any, and there may be very many streams."""
 _FAR_LEAST = 3
 """So many signs that a stream goes on far from where it is known to be."""
 
@@ -70,7 +74,7 @@ class Stream:
         self.far = 0
         self.starts: list[int] = []
         self.pieces: list[bytes] = []
-        self.holes: tuple[tuple[int, int], ...] = ()
+        self.holes = _NO_HOLES
         """Octets that crossed the wire and were not captured (a snap length): never to be waited for."""
         self.held = 0
         self.gap_since = -1
@@ -175,7 +179,7 @@ class Stream:
         there = list(zip(starts[low:high], pieces[low:high], strict=True))
         differing = self._compare(there, begin, data)
         join = _keep_first if policy is Overlap.FIRST_WINS else _keep_last
-        merged = join(there, begin, data)
+        merged = _joined(join(there, begin, data))
         starts[low:high] = [at for at, _ in merged]
         pieces[low:high] = [piece for _, piece in merged]
         self.held += _cost(merged) - _cost(there)
@@ -196,27 +200,32 @@ class Stream:
         self.bytes += length
         self.segments += segments
 
-    def take_next(self) -> bytes | None:
-        """Take the piece that is next in order, None if that has not come."""
-        if not self.starts or self.starts[0] != self.next:
-            return None
-        del self.starts[0]
-        piece = self.pieces.pop(0)
-        self.held -= len(piece) + PIECE_COST
-        self.next += len(piece)
+    def take_next(self) -> list[bytes]:
+        """Take the pieces that are next in order, as far as there is no gap."""
+        starts, count, at = self.starts, 0, self.next
+        while count < len(starts) and starts[count] == at:
+            at += len(self.pieces[count])
+            count += 1
+        if not count:
+            return []
+        pieces = self.pieces[:count]
+        del starts[:count], self.pieces[:count]
+        self.held -= at - self.next + PIECE_COST * count
+        self.next = at
         self.gap_since = -1
-        return piece
+        return pieces
 
     def hole(self, begin: int, end: int) -> None:
         """Note that these octets will never be seen."""
-        at = bisect_right(self.holes, (begin, end))
-        self.holes = (*self.holes[:at], (begin, end), *self.holes[at:])
+        if not self.holes:
+            self.holes = []
+        insort(self.holes, (begin, end))
         self.held += PIECE_COST
 
     def take_hole(self) -> int:
         """If what is next was not captured, step over it; give how much that was."""
         while self.holes and self.holes[0][1] <= self.next:
-            self.holes = self.holes[1:]
+            del self.holes[0]
             self.held -= PIECE_COST
         if not self.holes or self.holes[0][0] > self.next:
             return 0
@@ -248,17 +257,36 @@ class Stream:
         """Forget what waits."""
         self.starts.clear()
         self.pieces.clear()
-        self.holes = ()
+        self.holes = _NO_HOLES
         self.held = 0
 
 
 def count_differing(one: bytes, other: bytes) -> int:
     """Count the places at which two pieces of one length differ."""
-    return 0 if one == other else sum(map(ne, one, other))
+    if one == other:
+        return 0
+    length = len(one)
+    return length - (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).to_bytes(length, "big").count(
+        0
+    )
 
 
 def _cost(pieces: list[tuple[int, bytes]]) -> int:
     return sum(len(piece) + PIECE_COST for _, piece in pieces)
+
+
+def _joined(pieces: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """Make fewer of pieces that follow upon one another."""
+    found: list[tuple[int, bytes]] = []
+    begin, some, length = pieces[0][0], list[bytes](), 0
+    for at, piece in pieces:
+        if some and length + len(piece) > _JOIN_MOST:
+            found.append((begin, b"".join(some)))
+            begin, some, length = at, [], 0
+        some.append(piece)
+        length += len(piece)
+    found.append((begin, b"".join(some)))
+    return found
 
 
 def _keep_first(there: list[tuple[int, bytes]], begin: int, data: bytes) -> list[tuple[int, bytes]]:
