@@ -33,6 +33,7 @@ from netplayground.capture.reassembly import Reassembler
 from netplayground.capture.records import Batch
 from netplayground.capture.runs import Directions, find_directions, find_runs, sort_rows
 from netplayground.capture.script import Action, Script
+from netplayground.capture.strange import find_strange
 from netplayground.capture.telling import Clock, Teller, Told
 from netplayground.dump.ledger import SEQUENCE_STEP
 from netplayground.dump.model import CLIENT, SERVER
@@ -50,13 +51,13 @@ TakePacket = Callable[[int, int, int], None]
 """Takes link type, begin and end of a packet that goes the other way."""
 
 
-Prepared = tuple[Columns, Directions | None]
+Prepared = tuple[Columns, Directions | None, frozenset[bytes]]
 
 
 def prepare(batch: Batch, least: int = LEAST) -> Prepared | None:
     """Do for a batch what depends on no other, None if it cannot be taken as a whole."""
     columns = decode(batch) if len(batch.heads) >= least else None
-    return None if columns is None else (columns, find_directions(columns))
+    return None if columns is None else (columns, find_directions(columns), find_strange(columns))
 
 
 class Batches:
@@ -93,14 +94,15 @@ class Batches:
 
     def take(self, prepared: Prepared, other: TakePacket) -> int:
         """Take a batch; give how many segments were decoded here."""
-        columns, directions = prepared
+        columns, directions, strange = prepared
         self._now = max(self._now, self._clock.now)
         np.maximum(columns.time, self._now, out=columns.time)
         np.maximum.accumulate(columns.time, out=columns.time)
         self._now = int(columns.time[-1])
         self._script.at = 0
         self._let_go(int(columns.time[0]))
-        work = self._sort_out(columns, directions) if directions is not None else None
+        self._release(self._lives.find_strange(strange))
+        work = self._sort_out(columns, directions, strange) if directions is not None else None
         self._decide(columns, work, other)
         self._write(columns, work)
         return int(np.count_nonzero(columns.is_usual))
@@ -152,10 +154,10 @@ class Batches:
         places = zip(slots.tolist(), self._firsts.of(slots).tolist(), strict=True)
         return [self._lives.release(slot, first) for slot, first in places]
 
-    def _sort_out(self, columns: Columns, directions: Directions) -> Work:
+    def _sort_out(self, columns: Columns, directions: Directions, strange: frozenset[bytes]) -> Work:
         lives = self._lives
         rows = sort_rows(columns, directions, lives)
-        ordinary = find_ordinary(columns, rows, lives, self._reassembler)
+        ordinary = find_ordinary(columns, rows, lives, self._reassembler, strange)
         odd = np.unique(rows.connection[ordinary.of < 0])
         odd = odd[odd < rows.unknown]
         keys = {slot: lives.key(slot) for slot in odd.tolist()}

@@ -74,6 +74,19 @@ class Lives:
         same = (known[at] == hashes) & (self.words[code >> 1, code & 1] == words).all(axis=1)
         return np.where(same, code, -1)
 
+    def find_strange(self, strange: frozenset[bytes]) -> Array:
+        """Give the slots of connections that are strange (see `strange`)."""
+        found = [np.zeros(0, np.int64)]
+        for is_v4, width in ((True, V4_WORDS), (False, V6_WORDS)):
+            keys = [key.ljust(4 * V6_WORDS, b"\0") for key in strange if len(key) == 4 * width]
+            words = np.frombuffer(b"".join(keys), np.uint32).reshape(len(keys), V6_WORDS)
+            codes = self.find(hash_keys(np.ascontiguousarray(words[:, :width])), words)
+            found.append(codes[codes >= 0] >> 1)
+            for key in (key for key in strange if len(key) == 4 * width - 4):
+                alike = self.words[:, 0, : width - 1] == np.frombuffer(key, np.uint32)
+                found.append(np.flatnonzero(self.is_used & (self.is_v4 == is_v4) & alike.all(axis=1)))
+        return np.unique(np.concatenate(found))
+
     def take(self, words: Array, is_v4: Array) -> Array:
         """Give slots to connections whose side 0 has these keys."""
         count = len(words)

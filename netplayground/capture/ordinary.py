@@ -14,6 +14,7 @@ from netplayground.capture.columns import Array, Columns
 from netplayground.capture.lives import Lives
 from netplayground.capture.reassembly import Reassembler
 from netplayground.capture.runs import PLAIN_MASK, Rows
+from netplayground.capture.strange import is_strange
 from netplayground.dump.segments import SEGMENT_MOST
 from netplayground.packet.tcp import ACK, FIN, SYN
 
@@ -39,7 +40,9 @@ class Ordinary:
     fins: Array
 
 
-def find_ordinary(columns: Columns, rows: Rows, lives: Lives, reassembler: Reassembler) -> Ordinary:
+def find_ordinary(
+    columns: Columns, rows: Rows, lives: Lives, reassembler: Reassembler, strange: frozenset[bytes]
+) -> Ordinary:
     """Find them, and give those that are new their slots."""
     count = len(rows.row)
     low = np.flatnonzero(rows.group == np.arange(count))
@@ -48,7 +51,7 @@ def find_ordinary(columns: Columns, rows: Rows, lives: Lives, reassembler: Reass
     is_new = _opens(columns, rows, low, high) & (slots < 0)
     for place in np.flatnonzero(is_new).tolist():
         key = rows.keys[int(rows.connection[low[place]]) - rows.unknown]
-        is_new[place] = reassembler.find(key) is None
+        is_new[place] = reassembler.find(key) is None and not is_strange(key, strange)
     which = np.cumsum(rows.group == np.arange(count)) - 1
     known = np.maximum(slots, 0)
     next_ = np.where(slots[:, None] >= 0, lives.pairs["next"][known], 0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import struct
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +22,11 @@ from capture.frames import (
     tcp,
     write,
 )
+from capture.test_importing import fragments, fragments6
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from netplayground.capture import records
+from netplayground.capture import fast, records
 from netplayground.capture.hosts import Hosts
 from netplayground.capture.importing import Imported, Importer, ImportOptions, import_captures
 from netplayground.capture.telling import Clock
@@ -35,6 +38,8 @@ from netplayground.packet import udp
 from netplayground.packet.tcp import ACK, PSH, RST
 
 pytest.importorskip("numpy")
+
+Strange = Callable[[bytes], list[bytes]]
 
 
 def both_ways(folder: Path, data: bytes) -> tuple[Imported, Imported]:
@@ -164,6 +169,45 @@ def test_tagged_frames_and_what_is_not_usual_between_them(tmp_path: Path, tags: 
     data = pcap(frames, link_type=ETHERNET, link=ethernet(0x0800, *tags))
     short, long = both_ways(tmp_path, data)
     assert (short.written, short.malformed, short.no_ip) == (long.written, long.malformed, long.no_ip)
+
+
+def with_options(packet: bytes) -> list[bytes]:
+    """Behind IPv4 options that do nothing."""
+    length = struct.pack(">H", len(packet) + 8)
+    return [b"\x47" + packet[1:2] + length + packet[4:20] + bytes([1] * 8) + packet[20:]]
+
+
+def cut_off(packet: bytes) -> list[bytes]:
+    return [packet[:-2]]
+
+
+def in_fragments(packet: bytes) -> list[bytes]:
+    return (fragments if packet[0] >> 4 == 4 else fragments6)(packet, 24, 77)
+
+
+@pytest.mark.parametrize("batch", [1, 1000], ids=["packet by packet", "in one batch"])
+@pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize("is_closed", [False, True], ids=["open", "closed"])
+@pytest.mark.parametrize("strange", [with_options, cut_off, in_fragments])
+def test_a_packet_that_is_not_usual_belongs_to_its_connection_though_that_is_ordinary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strange: Strange, is_closed: bool, six: bool, batch: int
+) -> None:
+    """It is the last of it: nothing usual comes after it that would not follow upon what is usual."""
+    monkeypatch.setattr(records, "PACKETS_MOST", batch)
+    monkeypatch.setattr(fast, "LEAST", 1)
+    if six and strange is with_options:
+        strange = in_fragments
+    played = Talk(client=CLIENT6, server=SERVER6) if six else Talk()
+    played.open().say(0, b"ordinary " * 50, 100)
+    if is_closed:
+        played.close()
+    last = played.send(0, PSH | ACK, b"not usual at all", shift=-17 if is_closed else 0)
+    played.frames[-1:] = [replace(last, packet=packet) for packet in strange(last.packet)]
+    short, long = both_ways(tmp_path, pcap(played.frames))
+    assert short.written == long.written
+    assert short.written.connections == 1
+    # A closed connection has nothing more to say.
+    assert short.missing == long.missing == (2 if strange is cut_off and not is_closed else 0)
 
 
 def test_a_long_stream_is_acknowledged_in_the_dump(tmp_path: Path) -> None:
