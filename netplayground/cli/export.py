@@ -50,9 +50,11 @@ def command(
         raise UsageError("cannot export: say where to with -o, or --json")
     # Imported where it is used, as all that is heavy: see main.
     from netplayground.capture.exporting import export_capture, export_streams, json_lines
-    from netplayground.dump.appearing import appearing
+    from netplayground.dump.appearing import appearing, check_distinct
     from netplayground.dump.recording import open_recording
 
+    if output is not None:
+        check_distinct(Path(output), path)
     with open_recording(path) as recording:
         wanted = _wanted(numbers, len(recording.connections))
         if as_json:

@@ -103,7 +103,7 @@ def command(
     from netplayground.capture.importing import ImportOptions, import_captures
     from netplayground.capture.reassembly import Full, Limits
     from netplayground.capture.stream import Overlap
-    from netplayground.dump.appearing import appearing, is_stream
+    from netplayground.dump.appearing import appearing, check_distinct, is_stream
     from netplayground.dump.writer import check_writable
 
     limits = Limits(
@@ -119,6 +119,7 @@ def command(
     )
     if is_stream(dump_path):
         raise PlaygroundError(f"cannot write {dump_path}: not a regular file")
+    check_distinct(dump_path, *captures)
     check_writable(dump_path)
     with appearing(dump_path) as file, Progress() as progress:
         lines = _converted(captures, dump_path, file.fileno()) or summary_lines(

@@ -12,7 +12,7 @@ import click
 from netplayground.cli.invocation import debug_option
 from netplayground.cli.progress import Progress
 from netplayground.cli.words import counted, printable, tell
-from netplayground.errors import PlaygroundError, UsageError
+from netplayground.errors import PlaygroundError
 
 if TYPE_CHECKING:
     from netplayground.report.redaction import Redacted
@@ -45,13 +45,12 @@ if TYPE_CHECKING:
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 def command(path: Path, output: Path, patterns: tuple[str, ...]) -> None:
     # Imported where it is used, as all that is heavy: see main.
-    from netplayground.dump.appearing import appearing, is_stream
+    from netplayground.dump.appearing import appearing, check_distinct, is_stream
     from netplayground.replay.masks import parse_masks
     from netplayground.report.redaction import redact
 
     masks = parse_masks([os.fsencode(text) for text in patterns], "--pattern")
-    if output.exists() and path.exists() and output.samefile(path):
-        raise UsageError(f"cannot write {output}: it is the dump that is to be redacted")
+    check_distinct(output, path)
     if is_stream(output):
         raise PlaygroundError(f"cannot write {output}: not a regular file")
     with appearing(output) as file, Progress() as progress:

@@ -11,7 +11,7 @@ import click
 from netplayground.cli.import_ import Progress, Size
 from netplayground.cli.invocation import debug_option
 from netplayground.cli.words import counted, tell
-from netplayground.errors import PlaygroundError, UsageError
+from netplayground.errors import PlaygroundError
 
 if TYPE_CHECKING:
     from netplayground.dump.recording import Recording
@@ -50,14 +50,12 @@ if TYPE_CHECKING:
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 def command(path: Path, output: Path, replay_path: Path | None, payload: int) -> None:
     # Imported where it is used, as all that is heavy: see main.
-    from netplayground.dump.appearing import appearing
+    from netplayground.dump.appearing import appearing, check_distinct
     from netplayground.dump.recording import open_recording
     from netplayground.report.content import Room
     from netplayground.report.page import make_page
 
-    for source in filter(None, (path, replay_path)):
-        if output.exists() and source.exists() and output.samefile(source):
-            raise UsageError(f"cannot write {output}: the page is made of it")
+    check_distinct(output, *filter(None, (path, replay_path)))
     with appearing(output) as file:
         with open_recording(path) as recording, Progress() as progress:
             replays = () if replay_path is None else _read_replays(replay_path, recording)

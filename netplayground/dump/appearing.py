@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from netplayground.errors import PlaygroundError
+from netplayground.errors import PlaygroundError, UsageError
 
 PRIVATE = 0o600
 """The mode of what holds what was said."""
@@ -41,6 +41,13 @@ def appearing(path: Path, mode: int = PRIVATE) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise PlaygroundError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def check_distinct(output: Path, *sources: Path) -> None:
+    """Raise UsageError if what is to be written is what is read."""
+    for source in sources:
+        if output.exists() and not is_stream(output) and source.exists() and output.samefile(source):
+            raise UsageError(f"cannot write {output}: it is what is read")
 
 
 def is_stream(path: Path) -> bool:

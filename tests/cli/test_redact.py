@@ -78,7 +78,7 @@ def test_the_dump_itself_is_never_written(dump: Path, capsys: pytest.CaptureFixt
         output = dump.with_name("link")
         (os.symlink if link == "symbolic" else os.link)(dump, output)
     assert main(["redact", str(dump), "-o", str(output), "--pattern", "answer"]) == 2
-    assert f"cannot write {output}: it is the dump that is to be redacted" in capsys.readouterr().err
+    assert f"cannot write {output}: it is what is read" in capsys.readouterr().err
     assert dump.read_bytes() == before
 
 

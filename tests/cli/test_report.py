@@ -40,7 +40,7 @@ def test_a_replay_is_put_into_it(dump: Path, tmp_path: Path) -> None:
     ("words", "status", "message"),
     [
         (["dump"], 2, "missing option '-o' / '--output' (see plg report --help)"),
-        (["dump", "-o", "dump"], 2, "cannot write dump: the page is made of it"),
+        (["dump", "-o", "dump"], 2, "cannot write dump: it is what is read"),
         (
             ["dump", "-o", "x.html", "--payload", "much"],
             2,
