@@ -6,6 +6,10 @@
 A fork has one thread, and so it may enter a user namespace that belongs to its user, root or not. The second
 fork is needed because nobody changes the PID namespace that he is in himself. It dies with the seat. The fork
 gives up what power entering gave it: the function has the power of a command, over files and the network.
+
+The second fork's parent is outside: if that went first, the machine's init would have to reap it, which may
+be slow at that, and until then the kernel keeps the whole PID namespace. So the first is never killed:
+SIGTERM, by us or for our death, is its word to kill the second, and to go after it.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ from netplayground.sandbox import kernel, powers
 
 T = TypeVar("T")
 
+_GIVE_UP = signal.SIGTERM
+_HEARD = {_GIVE_UP, signal.SIGCHLD}
 _LENGTH = struct.Struct(">Q")
 _KINDS = {
     "user": kernel.CLONE_NEWUSER,
@@ -94,7 +100,7 @@ def _read(descriptor: int, pid: int, timeout_s: float | None) -> bytes:
                 return b""
             data += piece
     except BaseException:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, _GIVE_UP)
         raise
     return data[_LENGTH.size :]
 
@@ -140,28 +146,46 @@ def _flush() -> None:
 
 def _enter_and_call(namespaces: Mapping[str, int], function: Callable[[], object], pipe: int) -> NoReturn:
     try:
-        kernel.die_with_parent(signal.SIGKILL)
+        parent = os.getppid()
+        former = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
         try:
             _enter(namespaces)
         except OSError as error:
             _send(pipe, False, CallError(f"cannot enter the playground: {error.strerror}"))
             os._exit(0)
+        kernel.die_with_parent(_GIVE_UP)
+        if os.getppid() != parent:
+            os._exit(1)
+        former_handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         pid = os.fork()
         if pid == 0:
+            signal.signal(signal.SIGCHLD, former_handler or signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, former)
             _call(function, pipe)
         os.close(pipe)
-        status = os.waitpid(pid, 0)[1]
-        if os.WIFSIGNALED(status):
-            _die_likewise(os.WTERMSIG(status))
-        os._exit(os.WEXITSTATUS(status))
+        _end_as(_await_end(pid))
     finally:
         os._exit(1)
 
 
-def _die_likewise(number: int) -> None:
-    if number != signal.SIGKILL:
-        signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
+def _await_end(pid: int) -> int:
+    """The status of the second fork, which ends by itself or when it is given up."""
+    ended = status = 0
+    while not ended:
+        if signal.sigwait(_HEARD) == _GIVE_UP:
+            os.kill(pid, signal.SIGKILL)
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    return status
+
+
+def _end_as(status: int) -> NoReturn:
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.kill(os.getpid(), number)
+    os._exit(os.WEXITSTATUS(status))
 
 
 def _enter(namespaces: Mapping[str, int]) -> None:
@@ -176,7 +200,6 @@ def _enter(namespaces: Mapping[str, int]) -> None:
 
 def _call(function: Callable[[], object], pipe: int) -> NoReturn:
     try:
-        kernel.die_with_parent(signal.SIGKILL)
         try:
             _send(pipe, True, function())
         except BaseException as error:

@@ -47,7 +47,9 @@ def main() -> None:
         return  # it is dead already, and somebody else our parent
     control = Control(channel, order.leader, Sinks(order.outputs), order.seat, order.seat_channel)
     try:
-        control.tell({"event": "over", "result": _packed(carry_out(order, control))})
+        result = carry_out(order, control)
+        control.answer_all()
+        control.tell({"event": "over", "result": _packed(result)})
     except PlaygroundError as error:
         control.tell(_failure(error))
     except Exception as error:

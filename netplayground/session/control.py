@@ -109,6 +109,13 @@ class Control:
         }
         self._say({"event": "stands", "addresses": addresses})
 
+    def answer_all(self) -> None:
+        """The run is over: answer whoever still waits, for all processes have ended."""
+        for identity, ready in self._waiting.items():
+            answer = ready()
+            if answer is not None:
+                self._unsent += _line({"id": identity, **answer})
+
     def tell(self, last: Mapping[str, object]) -> None:
         """Say the last word, after the run or in place of it; to nobody where the leader is gone."""
         self._channel.setblocking(True)
