@@ -11,7 +11,7 @@ import click
 
 from netplayground.cli.footer import Footer
 from netplayground.cli.import_ import Size, summary_lines
-from netplayground.cli.invocation import debug_option
+from netplayground.cli.invocation import FILE, debug_option
 from netplayground.cli.places import write_all
 from netplayground.cli.progress import terminal
 from netplayground.cli.words import counted, tell
@@ -37,9 +37,7 @@ _LINE_S = 10.0
     """,
 )
 @click.option("-i", "--interface", required=True, metavar="IFACE", help="Where to listen: eth0, lo, ...")
-@click.option(
-    "-f", "--file", "dump_path", required=True, type=click.Path(path_type=Path), help="The dump to write."
-)
+@click.option("-f", "--file", "dump_path", required=True, type=FILE, help="The dump to write.")
 @click.option(
     "--filter",
     "expression",

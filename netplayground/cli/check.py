@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from netplayground.cli.invocation import debug_option
+from netplayground.cli.invocation import FILE, debug_option
 from netplayground.cli.progress import Progress
 from netplayground.cli.words import counted, printable, write_lines
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "check", help="Say whether the dump FILE is whole and complete: every block, every CRC, the index."
 )
 @debug_option
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="FILE", type=FILE)
 def command(path: Path) -> None:
     # Imported where it is used, as all that is heavy: see main.
     from netplayground.dump.check import check_dump

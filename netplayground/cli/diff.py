@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from netplayground.cli.invocation import debug_option
+from netplayground.cli.invocation import FILE, debug_option
 from netplayground.cli.progress import Progress
 from netplayground.cli.rules import rule_options, with_files
 from netplayground.cli.words import counted, printable, tell, write_lines
@@ -51,18 +51,14 @@ _MOST_SHOWN = 10
 @click.option("--strict-order", is_flag=True, help="Another order is a difference.")
 @click.option("--all", "shows_all", is_flag=True, help="Show all differences, not the first ten.")
 @click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
-@click.option(
-    "--report", "report_path", type=click.Path(path_type=Path), metavar="FILE", help="It as JSON, in a file."
-)
+@click.option("--report", "report_path", type=FILE, metavar="FILE", help="It as JSON, in a file.")
 @click.option(
     "--name", "names", metavar="ADDRESS=NAME", multiple=True, help="What an address of a capture is called."
 )
 @click.option("--learn", is_flag=True, help="Write the --ignore rules for what differs between good runs.")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to.  [default: stdout]"
-)
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="Where to.  [default: stdout]")
 @debug_option
-@click.argument("paths", metavar="A B", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", metavar="A B", nargs=-1, required=True, type=FILE)
 def command(**words: object) -> int:
     request = Request(**words)  # type: ignore[arg-type]
     request.check()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from netplayground.cli.invocation import debug_option
+from netplayground.cli.invocation import FILE, debug_option
 from netplayground.cli.words import counted, printable, tell, write_lines
 from netplayground.errors import UsageError
 
@@ -40,7 +40,7 @@ _LEAST_MTU = 576
     help="Packets of a capture are no longer.",
 )
 @debug_option
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="FILE", type=FILE)
 def command(
     path: Path, output: str | None, numbers: tuple[int, ...], as_json: bool, as_tables: bool, mtu: int
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from netplayground.cli.invocation import debug_option
+from netplayground.cli.invocation import FILE, debug_option
 from netplayground.cli.progress import Progress as Progress
 from netplayground.cli.words import counted, printable, tell
 from netplayground.errors import DumpError, PlaygroundError
@@ -48,9 +48,7 @@ class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     plg import capture.pcap -f dump.traffic --name 10.1.2.3=db
     """,
 )
-@click.option(
-    "-f", "--file", "dump_path", required=True, type=click.Path(path_type=Path), help="The dump to write."
-)
+@click.option("-f", "--file", "dump_path", required=True, type=FILE, help="The dump to write.")
 @click.option(
     "--name", "names", metavar="ADDRESS=NAME", multiple=True, help="What an address is called; repeatable."
 )
@@ -85,7 +83,7 @@ class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     help="A connection that was silent for so long is not waited for any more.",
 )
 @debug_option
-@click.argument("captures", metavar="CAPTURE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("captures", metavar="CAPTURE...", nargs=-1, required=True, type=FILE)
 def command(
     captures: tuple[Path, ...],
     dump_path: Path,

@@ -1,12 +1,16 @@
-"""What every command is started with: --debug, so far."""
+"""What commands are started with: --debug, and the paths of files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import click
+
+FILE = click.Path(path_type=Path, readable=False)
+"""The path of a file. Whether it can be read says who reads it: that is no matter of the command line."""
 
 Function = TypeVar("Function", bound=Callable[..., object])
 

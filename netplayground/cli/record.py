@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from netplayground.cli.invocation import Invocation, debug_option
+from netplayground.cli.invocation import FILE, Invocation, debug_option
 from netplayground.cli.procfile import with_procfile
 from netplayground.cli.run_options import caller, run_options
 from netplayground.cli.summary import summary_lines
@@ -28,9 +28,7 @@ from netplayground.session.plan import DEFAULT_SUBNET, RecordOptions, plan_recor
         "db: redis-server --bind 0.0.0.0 --protected-mode no" "test: redis-cli -h db ping"
     """,
 )
-@click.option(
-    "-f", "--file", "dump_path", required=True, type=click.Path(path_type=Path), help="The dump to write."
-)
+@click.option("-f", "--file", "dump_path", required=True, type=FILE, help="The dump to write.")
 @click.option("-s", "--subnet", default=DEFAULT_SUBNET, help="Where the IPv4 addresses are taken from.")
 @run_options
 @debug_option

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from netplayground.cli.invocation import debug_option
+from netplayground.cli.invocation import FILE, debug_option
 from netplayground.cli.progress import Progress
 from netplayground.cli.words import counted, printable, tell
 from netplayground.errors import PlaygroundError
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     "--output",
     required=True,
     metavar="OUT",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="The dump to write; an existing file is replaced once it is whole.",
 )
 @click.option(
     "--pattern", "patterns", required=True, multiple=True, metavar="REGEX", help="What is secret; repeatable."
 )
 @debug_option
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="FILE", type=FILE)
 def command(path: Path, output: Path, patterns: tuple[str, ...]) -> None:
     # Imported where it is used, as all that is heavy: see main.
     from netplayground.dump.appearing import appearing, check_distinct, is_stream

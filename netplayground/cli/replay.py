@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from netplayground.cli.invocation import Invocation, debug_option
+from netplayground.cli.invocation import FILE, Invocation, debug_option
 from netplayground.cli.procfile import with_procfile
 from netplayground.cli.rules import rule_options, with_files
 from netplayground.cli.run_options import caller, run_options
@@ -32,9 +32,7 @@ from netplayground.session.plan import DEFAULT_SUBNET, RecordOptions
     plg replay --sweep -f dump.traffic
     """,
 )
-@click.option(
-    "-f", "--file", "dump_path", required=True, type=click.Path(path_type=Path), help="The dump to play."
-)
+@click.option("-f", "--file", "dump_path", required=True, type=FILE, help="The dump to play.")
 @click.option("-s", "--subnet", help="Where the IPv4 addresses are taken from.  [default: the recording's]")
 @click.option(
     "--name", "names", metavar="ADDRESS=NAME", multiple=True, help="What an address of a capture is called."
@@ -71,9 +69,7 @@ from netplayground.session.plan import DEFAULT_SUBNET, RecordOptions
     default="fail",
     help="Status 3 at the end, or 0, or end the run at once.",
 )
-@click.option(
-    "--report", "report_path", type=click.Path(path_type=Path), metavar="FILE", help="The verdict as JSON."
-)
+@click.option("--report", "report_path", type=FILE, metavar="FILE", help="The verdict as JSON.")
 @click.option(
     "--sweep", is_flag=True, help="Each process alone, live, against the rest played from the dump."
 )

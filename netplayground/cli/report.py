@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netplayground.cli.import_ import Progress, Size
-from netplayground.cli.invocation import debug_option
+from netplayground.cli.invocation import FILE, debug_option
 from netplayground.cli.words import counted, tell
 from netplayground.errors import PlaygroundError
 
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
     "--output",
     required=True,
     metavar="HTML",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="The page to write.",
 )
 @click.option(
     "--replay",
     "replay_path",
     metavar="JSON",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="What plg --replay --report wrote (of a --sweep too): divergences are shown in their places.",
 )
 @click.option("--payload", type=Size(), default="16M", help="How much of what was said the page may hold.")
 @debug_option
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="FILE", type=FILE)
 def command(path: Path, output: Path, replay_path: Path | None, payload: int) -> None:
     # Imported where it is used, as all that is heavy: see main.
     from netplayground.dump.appearing import appearing, check_distinct

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import click
 
+from netplayground.cli.invocation import FILE
+
 Function = TypeVar("Function", bound=Callable[..., object])
 
 _OPTIONS = (
@@ -23,7 +25,7 @@ _OPTIONS = (
         "ignore_files",
         multiple=True,
         metavar="FILE",
-        type=click.Path(path_type=Path),
+        type=FILE,
         help="Such rules, one a line, as plg diff --learn writes them; repeatable.",
     ),
     click.option(

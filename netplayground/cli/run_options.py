@@ -6,11 +6,11 @@ import grp
 import os
 import pwd
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import click
 
+from netplayground.cli.invocation import FILE
 from netplayground.session.plan import DEFAULT_GRACE_S, DEFAULT_MTU, Caller, User
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -18,7 +18,7 @@ Function = TypeVar("Function", bound=Callable[..., object])
 _OPTIONS = (
     click.option(
         "--procfile",
-        type=click.Path(path_type=Path),
+        type=FILE,
         metavar="FILE",
         help="The commands, a line 'name: command' each, as honcho has them, and the environment from .env "
         "beside it; a COMMAND takes the place of the line of its name, or comes after all lines.",
@@ -43,7 +43,7 @@ _OPTIONS = (
     click.option("--keep-hostname", is_flag=True, help="The host's name instead of the process's."),
     click.option(
         "--output",
-        type=click.Path(path_type=Path),
+        type=FILE,
         metavar="DIR",
         help="What each process says to its stdout and stderr goes to DIR/NAME.log, as it is.",
     ),

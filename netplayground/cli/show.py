@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netplayground.cli import datagrams as said_in_datagrams
-from netplayground.cli.invocation import debug_option
+from netplayground.cli.invocation import FILE, debug_option
 from netplayground.cli.summary import drop_words
 from netplayground.cli.words import columns, counted, hex_lines, printable, seconds, write_lines
 from netplayground.errors import UsageError
@@ -40,7 +40,7 @@ _ARROWS = ("→ server", "← client")
     "--json", "as_json", is_flag=True, help="One JSON object; a connection, an event or a datagram a line."
 )
 @debug_option
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="FILE", type=FILE)
 def command(path: Path, number: int | None, datagrams: bool, full: bool, as_json: bool) -> None:
     if full and number is None and not datagrams:
         raise UsageError("cannot show all that was said: --full goes with --conn N or --datagrams")
