@@ -55,7 +55,7 @@ class Outputs:
             if directory is not None:
                 self._to_files(names, directory, kept)
                 if can_show:
-                    self._words = self._to_own_stream(_STDERR, ())
+                    self._words = self._to_own_stream(_STDERR, (), "stderr")
             elif len(names) > 1 or (view and can_show):
                 self._to_own_streams(names)
             if can_show and self._words is not None:
@@ -102,18 +102,17 @@ class Outputs:
 
     def _to_own_streams(self, names: Sequence[str]) -> None:
         if os.path.sameopenfile(_STDOUT, _STDERR):
-            self._words = self._to_own_stream(_STDERR, names)
+            self._words = self._to_own_stream(_STDERR, names, "stdout and stderr")
             self.streams = {name: Streams(end, end) for name, end in zip(names, self._ends, strict=True)}
             return
-        self._to_own_stream(_STDOUT, names)
-        self._words = self._to_own_stream(_STDERR, names)
+        self._to_own_stream(_STDOUT, names, "stdout")
+        self._words = self._to_own_stream(_STDERR, names, "stderr")
         halves = self._ends[: len(names)], self._ends[len(names) :]
         self.streams = {name: Streams(out, err) for name, out, err in zip(names, *halves, strict=True)}
 
-    def _to_own_stream(self, stream: int, names: Sequence[str]) -> Relay:
-        what = f"what the processes say to {'stdout' if stream == _STDOUT else 'stderr'}"
+    def _to_own_stream(self, stream: int, names: Sequence[str], words: str) -> Relay:
         pipes = self._pipes(names)
-        self._relays.append(Relay(StreamPlace(stream, names), pipes, what))
+        self._relays.append(Relay(StreamPlace(stream, names), pipes, f"what the processes say to {words}"))
         return self._relays[-1]
 
     def _pipes(self, names: Sequence[str]) -> list[int]:

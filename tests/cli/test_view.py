@@ -128,6 +128,7 @@ def test_what_is_said_scrolls_above_the_view(glass: Glass) -> None:
     assert glass.lines == ["db  | before", "web | one", "web | two", "plg: word", *VIEW]
     for number in range(100):
         place.take(0, b"%d\n" % number, 3)
+        assert glass.lines[-5:] == VIEW
     assert glass.lines == [*(f"db  | {number}" for number in range(89, 100)), *VIEW]
     place.end(PLG)
     assert glass.lines[-1] == "db  | 99"
