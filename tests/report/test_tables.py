@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dump.making import FAMILIES, RUN, WALL_NS, every_ending, opened, say, writing
+from dump.making import FAMILIES, RUN, WALL_NS, create, every_ending, opened, say, writing
+from dump.test_tunreplay import SAMPLE
 from journey.readme import README, read_blocks
 
 from needs import cannot_run
@@ -21,6 +22,7 @@ from netplayground.dump.reader import open_dump
 from netplayground.packet import udp
 from netplayground.report import tables
 
+DB, APP = (process.addresses[0].packed for process in RUN.processes)
 NAMES = ["chunks.parquet", "connections.parquet", "datagrams.parquet", "events.parquet"]
 Capsys = pytest.CaptureFixture[str]
 
@@ -174,8 +176,11 @@ def test_tables_need_a_folder(dump: Path, capsys: Capsys, words: list[str]) -> N
 
 def test_a_file_is_no_folder(dump: Path, capsys: Capsys) -> None:
     parquet()
-    assert main(["export", str(dump), "-o", str(dump), "--parquet"]) == 125
-    assert capsys.readouterr().err == f"plg: cannot write {dump}: File exists\n"
+    file = dump.with_name("file")
+    file.write_bytes(b"as it was")
+    assert main(["export", str(dump), "-o", str(file), "--parquet"]) == 125
+    assert capsys.readouterr().err == f"plg: cannot write {file}: File exists\n"
+    assert file.read_bytes() == b"as it was"
 
 
 def test_the_queries_of_the_readme_run_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,3 +201,30 @@ def test_the_queries_of_the_readme_run_as_printed(tmp_path: Path, monkeypatch: p
     assert {row[:2] for row in slowest} == {("run-1.traffic", 0), ("run-2.traffic", 0)}
     assert {row[2] for row in slowest} == {timedelta(microseconds=1)}
     assert [(row[0], row[2], row[4]) for row in errors] == [("run-2.traffic", "db", 0)]
+
+
+def test_odd_recordings_stand_beside_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty, torn, of datagrams alone, of the original program: the queries go over them all."""
+    duck = duckdb()
+    monkeypatch.chdir(tmp_path)
+    with writing(Path("empty")):
+        pass
+    torn = create(Path("torn"))
+    say(opened(torn), CLIENT, b"and then?")
+    torn.close(complete=False)
+    with writing(Path("datagrams")) as writer:
+        batch = writer.datagrams()
+        batch.put(udp.emit_packet(DB, 7, APP, 7, b"hello"))
+        batch.commit()
+    Path("original").write_bytes(SAMPLE.read_bytes())
+    for name in ("empty", "torn", "datagrams", "original"):
+        assert main(["export", name, "-o", f"tables/{name}/", "--parquet"]) == 0
+        assert sorted(os.listdir(f"tables/{name}")) == NAMES
+    for table, counts in (
+        ("connections", [("original", 3), ("torn", 1)]),
+        ("datagrams", [("datagrams", 1)]),
+    ):
+        query = f"SELECT dump, count(*) FROM 'tables/*/{table}.parquet' GROUP BY ALL ORDER BY dump"
+        assert duck.sql(query).fetchall() == counts
+    ends = "SELECT closed, ending FROM 'tables/torn/connections.parquet'"
+    assert duck.sql(ends).fetchall() == [(None, "open")]
