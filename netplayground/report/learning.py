@@ -28,7 +28,8 @@ _LONGEST_LEFT = 16
 _LEAST_LEFT = 4
 _LONGEST_RIGHT = 8
 _ALIKE = (8, 4)  # bytes by which two streams are known to go on alike
-_MOST_RULES = 512
+_MOST_RULES = 256
+_MOST_GAPS = 256  # of one stream: what differs more often is something else
 _MOST_VALUES = 64  # of one rule, that are kept
 
 _KEY = re.compile(rb"[\"']?[A-Za-z_][\w.-]{0,40}[\"']?[ \t]*[:=][ \t]*[\"'(\[<]?\Z")
@@ -102,21 +103,17 @@ class Rule:
 
 
 @dataclass(slots=True)
-class Lost:
-    """A place for which no rule could be found."""
-
-    where: str
-    side: int
-    offset: int
-    why: str
-
-
-@dataclass(slots=True)
 class RuleBook:
     """All rules so far."""
 
     rules: list[Rule] = field(default_factory=list)
-    lost: list[Lost] = field(default_factory=list)
+    _masks: dict[bytes, Mask] = field(default_factory=dict)
+
+    def mask(self, text: bytes) -> Mask:
+        """The mask of an expression, always the same one."""
+        if text not in self._masks:
+            (self._masks[text],) = parse_masks([text])
+        return self._masks[text]
 
     def emit(self) -> tuple[bytes, ...]:
         """Their expressions, each once."""
@@ -187,22 +184,22 @@ class Walk:
         self._make_masks()
 
     def _make_masks(self) -> None:
-        parsed = parse_masks((*self._ignore, *self._book.emit()))
+        parsed = [self._book.mask(text) for text in (*self._ignore, *self._book.emit())]
         for masks, half in zip(self._masks, self._ends, strict=True):
             masks[:] = [*parsed, *(mask for mask in half.masks if mask.is_address)]
 
     def learn(self, two: Two) -> None:
         """Learn all that there is to be learned of two streams."""
-        place, stuck = (0, 0, 0), 0
+        place, stuck, gaps = (0, 0, 0), 0, 0
         last = (-1, -1)
-        while (found := self._first_difference(two, place)) is not None:
+        while (found := self._first_difference(two, place)) is not None and gaps < _MOST_GAPS:
+            gaps += 1
             mine, their, constant = found
             stuck = stuck + 1 if (mine, their) == last else 0
             last = mine, their
             gap = _find_gap(two, mine, their, constant)
             if gap is None or stuck > 1:
-                self._lose(two, mine)
-                return
+                return  # the comparison will say what no rule covers
             if self._book.add(gap.sample):
                 self.has_learned = True
                 self._make_masks()
@@ -211,9 +208,6 @@ class Walk:
             else:  # it is known, and does not match here: what follows may still be learned
                 place = gap.ends[0], gap.ends[1], 0
                 last = (-1, -1)
-
-    def _lose(self, two: Two, offset: int) -> None:
-        self._book.lost.append(Lost(two.where, 0, offset, "no rule can cover it"))
 
     def _first_difference(self, two: Two, place: tuple[int, int, int]) -> tuple[int, int, int] | None:
         """Where the streams differ first, from two places on, and how many bytes before that are constant."""

@@ -7,7 +7,7 @@ rules, in both directions, as anybody will compare them: what still differs no r
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,15 +17,16 @@ from netplayground.replay.flows import UDP, Flow
 from netplayground.replay.options import EchoRule, ReplayOptions, Strictness
 from netplayground.replay.referee import connection_text, flow_text
 from netplayground.replay.rules import Rules
-from netplayground.replay.streams import TapeStream
+from netplayground.replay.streams import TapeStream, window_of
 from netplayground.replay.tape import NOBODY, Record, Tape
 from netplayground.report.diff import Difference, compare
 from netplayground.report.halves import Halves, make_halves
 from netplayground.report.learning import Readable, Rule, RuleBook, Two, Walk
 from netplayground.report.pairing import Half, Pairs, pair_up, side_says_same
-from netplayground.report.pools import shared_otherwise
+from netplayground.report.pools import Exchange, exchanges_of, shared_otherwise
 
 _MOST_ROUNDS = 24
+_LONGEST = 1 << 24  # bytes of a stream in which exchanges are looked at
 _ECHOED = 64  # bytes of a request in which one that its answer repeats is looked for
 _DNS = 53
 _DNS_ID = EchoRule(0, 2, _DNS)
@@ -104,12 +105,29 @@ class _Pupil:
         one, other = self._halves_now()
         pairs = pair_up(one, other, self._options.ephemeral)
         shared = shared_otherwise(one, other, pairs.record_of, pairs.differing)
-        surest = _surest(one, other, pairs, shared)
+        sure, others = _by_certainty(one, other, pairs, shared)
         walk = Walk(self._book, self._options.ignore, one, other)
-        for ours, theirs, sides in surest:
+        if others and not sure:
+            self._learn_of_exchanges(walk, one, other, others)
+        for ours, theirs, sides in sure if sure or walk.has_learned else others:
             for side in sides:
                 walk.learn(_two(one.tape, other.tape, ours, theirs, side))
         return walk.has_learned
+
+    def _learn_of_exchanges(self, walk: Walk, one: Half, other: Half, pairs: Sequence[_Unsure]) -> None:
+        """Which connection says what may be another each time; but what is asked in the same words is
+        answered alike."""
+        answers: dict[tuple[_Ends, bytes], list[tuple[Record, Exchange]]] = defaultdict(list)
+        for ours, _, _ in pairs:
+            for each in exchanges_of(one, ours):
+                answers[_ends_of(ours), each.question].append((ours, each))
+        for _, theirs, _ in pairs:
+            for each in exchanges_of(other, theirs):
+                known = answers.get((_ends_of(theirs), each.question))
+                if known:
+                    ours, mine = known.pop(0)
+                    if mine.answer != each.answer and max(mine.end, each.end) < _LONGEST:
+                        walk.learn(_two_answers(one.tape, other.tape, (ours, mine), (theirs, each)))
 
     # Datagrams.
 
@@ -240,24 +258,43 @@ def _two(one: Tape, other: Tape, ours: Record, theirs: Record, side: int) -> Two
     return Two(opened(one, ours), opened(other, theirs), where)
 
 
-_Sure = tuple[Record, Record, tuple[int, ...]]
+def _two_answers(
+    one: Tape, other: Tape, ours: tuple[Record, Exchange], theirs: tuple[Record, Exchange]
+) -> Two:
+    """Two answers to the same question."""
+    first, second = (
+        window_of(tape, record, SERVER, exchange.start, exchange.end - exchange.start)
+        for tape, (record, exchange) in ((one, ours), (other, theirs))
+    )
+    where = f"{connection_text(one, ours[0])}, {SIDES[SERVER]}"
+    return Two(lambda at: Readable(first[at:]), lambda at: Readable(second[at:]), where)
 
 
-def _surest(one: Half, other: Half, pairs: Pairs, shared: frozenset[int]) -> list[_Sure]:
-    """The differing pairs that are surest to belong together, and their sides that differ."""
+_Unsure = tuple[Record, Record, tuple[int, ...]]
+"""Two records that may belong together, and their sides that differ."""
+
+
+def _by_certainty(
+    one: Half, other: Half, pairs: Pairs, shared: frozenset[int]
+) -> tuple[list[_Unsure], list[_Unsure]]:
+    """The differing pairs that are sure to belong together, and the others."""
     alone = Counter(map(_ends_of, one.tape.records))
-    levels: dict[int, list[_Sure]] = {0: [], 1: []}
+    sure: list[_Unsure] = []
+    others: list[_Unsure] = []
     for number in pairs.differing:
         if number in shared:
             continue
         theirs, ours = other.tape.records[number], one.tape.records[pairs.record_of[number]]
         sides = tuple(side for side in (CLIENT, SERVER) if not side_says_same(one, other, ours, theirs, side))
-        is_sure = len(sides) == 1 or alone[_ends_of(ours)] == 1
+        is_sure = alone[_ends_of(ours)] == 1 or (len(sides) == 1 and ours.bytes[1 - sides[0]] > 0)
         if sides:
-            levels[0 if is_sure else 1].append((ours, theirs, sides))
-    return levels[0] or levels[1]
+            (sure if is_sure else others).append((ours, theirs, sides))
+    return sure, others
 
 
-def _ends_of(record: Record) -> tuple[int, int, int]:
+_Ends = tuple[int, int, int]
+
+
+def _ends_of(record: Record) -> _Ends:
     client, server = record.processes
     return client, server, record.port

@@ -10,6 +10,7 @@ connection missing and another one too many.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,13 +19,14 @@ from hashlib import blake2b
 from netplayground.dump.model import CLIENT, SERVER
 from netplayground.replay.compare import new_comparison, shared_length
 from netplayground.replay.masks import Mask, segments
-from netplayground.replay.matching import Key, Matching
+from netplayground.replay.matching import DYNAMIC, Key, Matching
 from netplayground.replay.streams import PIECE, TapeStream
 from netplayground.replay.tape import NONE, Outcome, Record, Tape
 
 _DEPTH = 1 << 16  # bytes of each stream by which records are told apart at first
 _HEAD = 1 << 10  # bytes of each stream by which those that differ are likened
 _NEAR = 64  # that are looked at for one that begins alike
+_TOLD = 1 << 18  # bytes of a stream in which a port is looked for
 _MOST_IN_VAIN = 200
 _REDACTED = -1
 
@@ -71,18 +73,23 @@ def side_says_same(one: Half, other: Half, ours: Record, theirs: Record, side: i
 
 def canonical(half: Half, record: Record, side: int) -> Iterator[bytes]:
     """A stream in pieces, what a mask covers as that mask's number, and addresses as the other half's."""
+    return (data for _, data in canonical_spans(half, record, side))
+
+
+def canonical_spans(half: Half, record: Record, side: int) -> Iterator[tuple[int, bytes]]:
+    """The same, each piece with how many bytes of the stream it stands for."""
     numbers = {id(mask): number for number, mask in enumerate(half.masks)}
     stream = TapeStream(half.tape, record, side)
     if not (half.masks or stream.redacted):
-        yield from stream.pieces(1 << 62)
+        yield from ((len(piece), piece) for piece in stream.pieces(1 << 62))
         return
     for segment in segments(stream, half.masks):
         if segment.mask is None:
-            yield segment.data
+            yield len(segment.data), segment.data
         elif segment.is_address:
-            yield half.addresses.get(segment.data, segment.data)
+            yield len(segment.data), half.addresses.get(segment.data, segment.data)
         else:
-            yield b"\0plg:%d\0" % numbers.get(id(segment.mask), _REDACTED)
+            yield len(segment.data), b"\0plg:%d\0" % numbers.get(id(segment.mask), _REDACTED)
 
 
 def head_of(half: Half, record: Record, side: int, length: int = _HEAD) -> bytes:
@@ -98,6 +105,22 @@ def head_of(half: Half, record: Record, side: int, length: int = _HEAD) -> bytes
 def pair_up(one: Half, other: Half, ephemeral: tuple[int, int]) -> Pairs:
     """Pair the connections of two recordings, whose processes have the same numbers."""
     return _Pairing(one, other, ephemeral).pairs()
+
+
+def is_announced(half: Half, record: Record) -> bool:
+    """Whether the same two processes had said the record's port on another connection before."""
+    high, low = divmod(record.port, 256)
+    told = re.compile(rb"(?<!\d)(?:%d|%d, ?%d)(?!\d)" % (record.port, high, low))
+    earlier = [
+        each
+        for each in half.tape.records[: record.number]
+        if set(each.processes) == set(record.processes) and each.port != record.port
+    ]
+    return any(
+        told.search(TapeStream(half.tape, each, side).read_exactly(_TOLD))
+        for each in earlier[-_NEAR:]
+        for side in (CLIENT, SERVER)
+    )
 
 
 _Group = tuple[Key, Outcome]
@@ -116,6 +139,11 @@ class _Pairing:
         ours, theirs = self._groups(self._one), self._groups(self._other)
         for group, records in theirs.items():
             self._pair(group, ours.get(group, []), records)
+        paired = set(self._pairs.record_of.values())
+        self._pair_announced(
+            [record for record in self._one.tape.records if record.number not in paired],
+            [record for record in self._other.tape.records if record.number not in self._pairs.record_of],
+        )
         self._pairs.differing.sort()
         return self._pairs
 
@@ -136,6 +164,18 @@ class _Pairing:
             if self._one.masks or self._one.tape.redactions:
                 ours, theirs = self._pair_fitting(key, ours, theirs)
         self._pair_nearest(ours, theirs)
+
+    def _pair_announced(self, ours: list[Record], theirs: list[Record]) -> None:
+        """Pair those that are left, and to ports that were told before: an FTP
+        server that chooses its ports by itself takes others each time."""
+        groups: dict[tuple[int, int], tuple[list[Record], list[Record]]] = defaultdict(lambda: ([], []))
+        for which, half, records in ((0, self._one, ours), (1, self._other, theirs)):
+            for record in records if ours and theirs else ():
+                if record.outcome is Outcome.ACCEPTED and is_announced(half, record):
+                    groups[record.processes][which].append(record)
+        for (client, server), (mine, their) in groups.items():
+            if mine and their:
+                self._pair(((client, server, DYNAMIC), Outcome.ACCEPTED), mine, their)
 
     def _take(self, mine: Record, their: Record) -> None:
         self._pairs.record_of[their.number] = mine.number
