@@ -133,24 +133,28 @@ class _Pairing:
         self._ephemeral = ephemeral
         self._key = Matching[Record](one.tape.records, ephemeral).key
         self._pairs = Pairs()
+        ours, theirs = (
+            {self._key(*record.processes, record.port) for record in half.tape.records}
+            for half in (one, other)
+        )
+        self._common = ours & theirs
 
     def pairs(self) -> Pairs:
         """All that can be paired."""
         ours, theirs = self._groups(self._one), self._groups(self._other)
         for group, records in theirs.items():
             self._pair(group, ours.get(group, []), records)
-        paired = set(self._pairs.record_of.values())
-        self._pair_announced(
-            [record for record in self._one.tape.records if record.number not in paired],
-            [record for record in self._other.tape.records if record.number not in self._pairs.record_of],
-        )
         self._pairs.differing.sort()
         return self._pairs
 
     def _groups(self, half: Half) -> dict[_Group, list[Record]]:
         groups: dict[_Group, list[Record]] = defaultdict(list)
         for record in half.tape.records:
-            groups[self._key(*record.processes, record.port), record.outcome].append(record)
+            key = self._key(*record.processes, record.port)
+            # A port of one recording only: an FTP server that chooses by itself takes others each time.
+            if key not in self._common and is_announced(half, record):
+                key = (*record.processes, DYNAMIC)
+            groups[key, record.outcome].append(record)
         return groups
 
     def _pair(self, group: _Group, ours: list[Record], theirs: list[Record]) -> None:
@@ -164,18 +168,6 @@ class _Pairing:
             if self._one.masks or self._one.tape.redactions:
                 ours, theirs = self._pair_fitting(key, ours, theirs)
         self._pair_nearest(ours, theirs)
-
-    def _pair_announced(self, ours: list[Record], theirs: list[Record]) -> None:
-        """Pair those that are left, and to ports that were told before: an FTP
-        server that chooses its ports by itself takes others each time."""
-        groups: dict[tuple[int, int], tuple[list[Record], list[Record]]] = defaultdict(lambda: ([], []))
-        for which, half, records in ((0, self._one, ours), (1, self._other, theirs)):
-            for record in records if ours and theirs else ():
-                if record.outcome is Outcome.ACCEPTED and is_announced(half, record):
-                    groups[record.processes][which].append(record)
-        for (client, server), (mine, their) in groups.items():
-            if mine and their:
-                self._pair(((client, server, DYNAMIC), Outcome.ACCEPTED), mine, their)
 
     def _take(self, mine: Record, their: Record) -> None:
         self._pairs.record_of[their.number] = mine.number

@@ -19,8 +19,9 @@ import http.server, json, random, time, uuid
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         said = {
-            "id": str(uuid.uuid4()), "time": time.time(), "path": self.path, "took_ms": random.randrange(3000),
-            "token": random.randbytes(16).hex(), "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "id": str(uuid.uuid4()), "time": time.time(), "path": self.path,
+            "took_ms": random.randrange(3000), "token": random.randbytes(16).hex(),
+            "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "items": [random.randrange(10 ** random.randrange(1, 7)) for _ in range(3)],
         }
         body = json.dumps(said).encode()
