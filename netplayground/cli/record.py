@@ -12,6 +12,7 @@ from netplayground.cli.procfile import with_procfile
 from netplayground.cli.run_options import caller, run_options
 from netplayground.cli.summary import summary_lines
 from netplayground.cli.words import tell
+from netplayground.dump.appearing import check_distinct
 from netplayground.session.plan import DEFAULT_SUBNET, RecordOptions, plan_record
 
 
@@ -48,6 +49,8 @@ def command(
     if nolog:
         wanted = replace(wanted, verbosity=0)
     plan = plan_record(wanted, with_procfile(procfile, commands), caller())
+    if procfile is not None:
+        check_distinct(plan.dump_path, procfile, procfile.with_name(".env"))
     from netplayground.cli.outputs import Outputs  # heavy: the sandbox and all that moves traffic
     from netplayground.session.record import record
 
