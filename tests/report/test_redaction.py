@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import random
 import re
 from ipaddress import ip_address
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -297,3 +299,22 @@ def test_the_same_is_replaced_however_it_was_cut(tmp_path: Path, chunks: list[st
     with open_dump(output) as copy:
         assert stream(copy, 0, CLIENT) == expected
     assert done.bytes == expected.count(b"x")
+
+
+def test_a_match_is_found_wherever_it_lies_in_a_long_stream(tmp_path: Path) -> None:
+    """A stream is searched in windows: secrets lie at each border that such a window may have."""
+    chance = random.Random(5)
+    said = bytearray(chance.choices(b"abc =&\n", k=400_000))
+    for border in range(16_384, len(said), 16_384):
+        at = border - chance.randrange(20)
+        said[at : at + 17] = b"password=hunter2&"
+    patterns = (rb"(?<=password=)[^&]*", rb"(?m)^a.*$", rb"\bcab\b")
+    expected = bytearray(said)
+    for pattern in patterns:
+        for found in re.finditer(pattern, said):
+            expected[found.start() : found.end()] = b"x" * len(found[0])
+    cuts = sorted({0, len(said), *(chance.randrange(len(said)) for _ in range(200))})
+    chunks = [bytes(said[start:end]) for start, end in pairwise(cuts)]
+    output, _ = redacted(talk(tmp_path / "d", *chunks), *patterns)
+    with open_dump(output) as copy:
+        assert stream(copy, 0, CLIENT) == bytes(expected)
