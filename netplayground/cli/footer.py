@@ -15,7 +15,9 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 _SMALLEST = 20, 4  # columns, rows
+_USUAL = os.terminal_size((80, 24))
 _ERASE_BELOW = b"\x1b[J"
+_PLAIN = b"\x1b[0m"  # whatever what was said above has switched on
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -43,7 +45,7 @@ class Footer:
         if not self._is_foreground():
             self._forget()
             return None
-        columns, rows = os.get_terminal_size(self._descriptor)
+        columns, rows = self._size()
         if columns < _SMALLEST[0] or rows < _SMALLEST[1]:
             self.erase()
             return None
@@ -52,7 +54,7 @@ class Footer:
     def draw(self, lines: Sequence[str]) -> None:
         """Draw these, for which there is room, in place of what is drawn; they may have colours."""
         erasing = self._erasing()
-        self._text = "\n".join(lines).encode(errors="backslashreplace")
+        self._text = _PLAIN + "\n".join(lines).encode(errors="backslashreplace")
         self._drawn = [_width(line) for line in lines]
         self._write(self._descriptor, erasing + self._text)
 
@@ -72,10 +74,14 @@ class Footer:
         narrow for stand on several rows now, as most terminals have it."""
         if not self._drawn:
             return b""
-        columns, rows = os.get_terminal_size(self._descriptor)
+        columns, rows = self._size()
         above = sum(max(1, -(-width // max(1, columns))) for width in self._drawn) - 1
         up = min(above, rows - 1)
-        return b"\r" + (b"\x1b[%dA" % up if up > 0 else b"") + _ERASE_BELOW
+        return b"\r" + (b"\x1b[%dA" % up if up > 0 else b"") + _PLAIN + _ERASE_BELOW
+
+    def _size(self) -> os.terminal_size:
+        size = os.get_terminal_size(self._descriptor)
+        return size if size.columns and size.lines else _USUAL  # a serial line knows of none
 
     def _is_foreground(self) -> bool:
         try:

@@ -72,7 +72,7 @@ class Lines:
 
     def waiting(self) -> list[tuple[int, bytes]]:
         """Who has begun a line that is not out, and what is in it."""
-        return [(speaker, data) for speaker, data in enumerate(self._waiting) if data]
+        return [(speaker, data) for speaker, data in enumerate(self._waiting) if data.strip(b"\r")]
 
     def end(self, speaker: int) -> bytes:
         """A speaker says no more: his last line ends, too."""

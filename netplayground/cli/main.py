@@ -102,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line to its end and answer its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     invocation = Invocation()
+    _fill_standard_descriptors()
     try:
         return _run(words, invocation)
     except click.exceptions.Exit as end:
@@ -119,6 +120,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         words_for_it = f"cannot go on: {type(error).__name__}: {error} (a bug of plg: --debug shows where)"
         return _explain(error, words_for_it, PlaygroundError.exit_status, invocation)
+
+
+def _fill_standard_descriptors() -> None:
+    """No file of ours may become stdin, stdout or stderr by its number where plg was started without."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def _run(words: list[str], invocation: Invocation) -> int:

@@ -49,7 +49,6 @@ class Outputs:
         self._relays: list[Relay] = []
         self._words: Relay | None = None
         self._ends: list[int] = []
-        fill_standard_descriptors()
         try:
             can_show = view is not False and can_draw(_STDERR)
             if directory is not None:
@@ -167,10 +166,3 @@ def _is_same(one: Path, other: Path) -> bool:
     if os.path.realpath(one) == os.path.realpath(other):
         return True
     return one.exists() and other.exists() and one.samefile(other)
-
-
-def fill_standard_descriptors() -> None:
-    """No file of ours may become stdin, stdout or stderr by its number where plg was started without."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
-        os.set_inheritable(descriptor, True)
-    os.close(descriptor)

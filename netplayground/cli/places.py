@@ -30,7 +30,8 @@ class StreamPlace:
         self._in_colour = is_terminal and not no_colour
         width = max(map(len, names), default=0)
         self._names = [f"{name:{width}}" for name in names]
-        self._lines = Lines([*name_prefixes(names, self._in_colour), b""], is_terminal)
+        own = b"\x1b[0m" if self._in_colour else b""  # as what comes before a name
+        self._lines = Lines([*name_prefixes(names, self._in_colour), own], is_terminal)
         self._footer: Footer | None = None
         self._view: View | None = None
 

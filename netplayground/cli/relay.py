@@ -95,7 +95,7 @@ class Relay:
     def finish(self) -> str | None:
         """Wait until all is written, once nobody holds a pipe's other end any more; what went wrong."""
         self._channel.shutdown(socket.SHUT_WR)
-        _, status = os.waitpid(self.pid, 0)
+        status = self._await_end()
         complaint = b""
         with self._channel, contextlib.suppress(ConnectionResetError):
             complaint = self._channel.recv(_LONGEST_WORDS)
@@ -106,8 +106,14 @@ class Relay:
     def kill(self) -> None:
         """End it with whatever it still holds."""
         os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+        self._await_end()
         self._channel.close()
+
+    def _await_end(self) -> int:
+        try:
+            return os.waitpid(self.pid, 0)[1]
+        except ChildProcessError:
+            return 0  # plg was started with SIGCHLD ignored: the kernel kept no status
 
 
 def _live(place: Place, pipes: Sequence[int], channel: socket.socket, plg: int) -> NoReturn:
@@ -116,7 +122,9 @@ def _live(place: Place, pipes: Sequence[int], channel: socket.socket, plg: int) 
         gc.disable()
         for number in _IGNORED:
             signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.signal(_PLG_IS_GONE, _hurry)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         kernel.die_with_parent(_PLG_IS_GONE)
         if os.getppid() != plg:
             _hurry(0, None)
