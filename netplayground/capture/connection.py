@@ -28,6 +28,8 @@ from netplayground.capture.stream import Overlap, Stream
 from netplayground.dump.model import CLIENT, SERVER, Ending
 from netplayground.packet.checksum import Octets
 
+_ASKED_AGAIN_NS = 3_000_000_000
+"""The first SYN is sent again after a second (RFC 6298, 2.1), or three (RFC 1122, 4.2.3.1)."""
 _NO_STREAMS = (Stream(), Stream())
 
 
@@ -48,6 +50,8 @@ class Listener(Protocol):
     def said(self, connection: Connection, side: int, sequence: int, data: Octets) -> None: ...
 
     def missed(self, connection: Connection, side: int, length: int) -> None: ...
+
+    def end_missed(self, connection: Connection, side: int) -> None: ...
 
     def differed(self, connection: Connection, side: int, sequence: int, count: int) -> None: ...
 
@@ -82,6 +86,7 @@ class Connection:
         "_held",
         "_listener",
         "_rules",
+        "begun",
         "client",
         "ending",
         "has_syn",
@@ -113,7 +118,7 @@ class Connection:
         self.is_cut = False
         self.reset = -1
         self.packets = 0
-        self.last = rules.now
+        self.begun = self.last = rules.now
         self.slot = -1
         self.streams = (Stream(), Stream())
         self.ending: Ending | None = None
@@ -256,8 +261,9 @@ class Connection:
             if stream.next < 0 and stream.lowest >= 0:
                 stream.begin(stream.lowest)
 
-    def flush(self) -> None:
-        """Nothing more will come: tell what there is, and say what is missing."""
+    def flush(self, is_replaced: bool = False) -> None:
+        """Nothing more will come: tell what there is, and say what is missing. A connection is replaced by
+        another one of its ports."""
         if self.is_over:
             return
         self._settle_streams()
@@ -269,29 +275,39 @@ class Connection:
             if not self.is_over and self.is_established:
                 self._miss_the_end(side, stream)
         if not self.is_over:
-            self._end(self._last_ending())
+            self._end(self._last_ending(is_replaced))
 
     def _miss_the_end(self, side: int, stream: Stream) -> None:
         """What was acknowledged has been said, though the capture does not have it (RFC 9293, 3.4)."""
-        if stream.next < 0:
+        if stream.next < 0 or 0 <= stream.fin < stream.next:
             return
-        if stream.fin >= stream.next:
+        if stream.fin >= 0:
             if stream.fin > stream.next:
                 self._miss(side, stream.fin)
-        elif stream.acked > stream.next + 1:
-            # The last that was acknowledged is a FIN where the connection was closed in order.
-            self._miss(side, stream.acked - (self.streams[1 - side].fin >= 0))
+        elif stream.acked > stream.next:
+            # The last may have been a FIN, and is taken for one where the other side has closed, too.
+            is_closing = self.streams[1 - side].fin >= 0
+            if stream.acked > stream.next + is_closing:
+                self._miss(side, stream.acked - is_closing)
+            if is_closing:
+                self._listener.end_missed(self, self.role(side))
         if stream.next == stream.fin:
             self._finish(side, stream)
 
-    def _last_ending(self) -> Ending:
+    def _last_ending(self, is_replaced: bool) -> Ending:
         if self.reset >= 0 and self.is_established:
             return Ending.RESET_BY_CLIENT if self.role(self.reset) == CLIENT else Ending.RESET_BY_SERVER
         if self.is_opened and not self.is_established:
             if self.reset < 0:
-                return Ending.UNANSWERED
+                return Ending.UNANSWERED if is_replaced or self._has_given_up() else Ending.OPEN
             return Ending.ABORTED if self.role(self.reset) == CLIENT else Ending.REFUSED
         return Ending.OPEN
+
+    def _has_given_up(self) -> bool:
+        """Say whether the client would have asked again by now (RFC 6298, 5.5: it waits twice as long each
+        time). Until then the capture may only have ended before the answer came."""
+        waited = self._rules.now - self.last
+        return waited > max(_ASKED_AGAIN_NS, 2 * (self.last - self.begun))
 
     def drop_streams(self) -> None:
         """No segment comes any more, though others may still look at what the connection was."""

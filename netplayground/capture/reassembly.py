@@ -103,7 +103,7 @@ class Reassembler:
         """Take one segment; `missing` octets behind `data` were not captured."""
         found = self._by_key.get(key)
         if found is not None and flags & SYN and self._is_another(found, sequence, ack, flags):
-            self.forget(found[0])
+            self.forget(found[0], is_replaced=True)
             found = None
         if found is None:
             if flags & RST or not (flags & (SYN | ACK) or len(data)):
@@ -190,9 +190,9 @@ class Reassembler:
         self.hold(connection)
         return connection
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: Connection, is_replaced: bool = False) -> None:
         """A connection is known no more; what it still has to tell is told."""
-        connection.flush()
+        connection.flush(is_replaced)
         connection.drop_streams()
         for key in (connection.key, turned(connection.key)):
             found = self._by_key.get(key)

@@ -48,6 +48,9 @@ class Script:
     def missed(self, connection: Connection, side: int, length: int) -> None:
         self.actions.append((self.at, self.teller.missed, (connection, side, length)))
 
+    def end_missed(self, connection: Connection, side: int) -> None:
+        self.actions.append((self.at, self.teller.end_missed, (connection, side)))
+
     def differed(self, connection: Connection, side: int, sequence: int, count: int) -> None:
         self.actions.append((self.at, self.teller.differed, (connection, side, sequence, count)))
 

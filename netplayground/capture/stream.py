@@ -133,6 +133,11 @@ class Stream:
             self.strays += 1
             return
         self.fin = at
+        if self.holes:
+            holes, self.holes = self.holes, _NO_HOLES
+            self.held -= PIECE_COST * len(holes)
+            for begin, end in holes:
+                self.hole(begin, end)
         while self.starts and self.starts[-1] + len(self.pieces[-1]) > at:
             begin, piece = self.starts.pop(), self.pieces.pop()
             self.held -= len(piece) + PIECE_COST
@@ -217,6 +222,9 @@ class Stream:
 
     def hole(self, begin: int, end: int) -> None:
         """Note that these octets will never be seen."""
+        end = end if self.fin < 0 else min(end, self.fin)
+        if begin >= end:
+            return
         if not self.holes:
             self.holes = []
         insort(self.holes, (begin, end))

@@ -5,6 +5,7 @@ never does. What a capture lacks of a connection is told by facts, so that a rep
 
     start-missing     its first packets were not captured
     bytes-missing     a side said so many bytes here that were not captured
+    end-missing       what a side said last was not captured: a FIN, or a byte
     bytes-differ      so many bytes came twice, and not alike; those that came first are told
     cut               no more of it is told (--when-full cut)
 """
@@ -25,6 +26,7 @@ from netplayground.packet.checksum import Octets
 
 START_MISSING = "start-missing"
 BYTES_MISSING = "bytes-missing"
+END_MISSING = "end-missing"
 BYTES_DIFFER = "bytes-differ"
 CUT = "cut"
 _REMEMBERED = 32
@@ -143,6 +145,12 @@ class Teller:
         told = self._told(connection)
         told.writer.note(BYTES_MISSING, side=SIDES[side], bytes=length)
         self.missing += length
+        self._is_incomplete(told)
+
+    def end_missed(self, connection: Connection, side: int) -> None:
+        """Tell that an end is missing."""
+        told = self._told(connection)
+        told.writer.note(END_MISSING, side=SIDES[side])
         self._is_incomplete(told)
 
     def differed(self, connection: Connection, side: int, sequence: int, count: int) -> None:

@@ -121,6 +121,8 @@ class LeftOut:
 _INCOMPLETE = {
     "start-missing": "its beginning was not captured",
     "bytes-missing": "bytes of it were not captured",
+    "end-missing": "its end was not captured",
+    "cut": "too much of it was waiting for what was not captured",
 }
 
 

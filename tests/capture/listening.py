@@ -23,6 +23,7 @@ class Heard:
     said: list[bytearray] = field(default_factory=lambda: [bytearray(), bytearray()])
     missing: list[int] = field(default_factory=lambda: [0, 0])
     differing: list[int] = field(default_factory=lambda: [0, 0])
+    ends_missing: list[int] = field(default_factory=list)
     fins: list[int] = field(default_factory=list)
     established: bool = False
     has_start: bool = True
@@ -61,8 +62,14 @@ class Ears:
         heard.said[side] += data
 
     def missed(self, connection: Connection, side: int, length: int) -> None:
-        assert length > 0
-        _told(connection).missing[side] += length
+        heard = _told(connection)
+        assert length > 0 and side not in heard.fins
+        heard.missing[side] += length
+
+    def end_missed(self, connection: Connection, side: int) -> None:
+        heard = _told(connection)
+        assert side not in heard.fins and side not in heard.ends_missing
+        heard.ends_missing.append(side)
 
     def differed(self, connection: Connection, side: int, sequence: int, count: int) -> None:
         if connection.is_opened:

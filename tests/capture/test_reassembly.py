@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from capture.frames import START_NS, Frame, Talk, in_time, tcp
 from capture.listening import Ears, Heard, feed, reassemble
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from netplayground.capture.connection import Gaps
@@ -170,17 +170,36 @@ def test_bytes_that_only_an_acknowledgement_tells_of_are_missing() -> None:
     assert (heard.streams, heard.missing) == ((b"question", b""), [0, 6])
 
 
-@given(st.sets(st.integers(0, 60), min_size=1, max_size=20))
+@given(st.sets(st.integers(0, 60), min_size=1, max_size=30))
+@example({*range(8), 20, 28, 29})
 def test_what_is_told_and_what_is_missing_come_to_what_was_said(lost: set[int]) -> None:
     played = talk()
     frames = [frame for at, frame in enumerate(played.frames) if at < 3 or at - 3 not in lost]
     heard = only(reassemble(frames))
+    acknowledged = [0, 0]
+    for frame in frames[2:]:
+        side, ack = int(frame.packet[15] == 3), int.from_bytes(frame.packet[28:32], "big")
+        acknowledged[side] = max(acknowledged[side], ack - played.initial[side] - 1)
     for side in (0, 1):
         whole, got = bytes(played.said[side]), heard.streams[side]
-        # Where no FIN was captured, the last that was acknowledged may have been one.
-        assert len(got) + heard.missing[side] <= len(whole) + (not heard.fins)
+        known = len(got) + heard.missing[side]
+        # The last of what nobody has seen may be a FIN or a byte. It counts as a byte where nobody is seen to
+        # close; else it is said to be missing.
+        least = min(acknowledged[side], len(whole)) - (side in heard.ends_missing)
+        assert least <= known <= len(whole) + (not heard.fins)
+        if side not in heard.fins and acknowledged[side] > len(got):
+            assert side in heard.ends_missing or heard.missing[side]
         if heard.ending is Ending.CLOSED:
-            assert len(got) + heard.missing[side] == len(whole)
+            assert known == len(whole)
+
+
+def test_an_end_that_only_an_acknowledgement_tells_of_is_missing() -> None:
+    """RFC 9293, 3.4: a FIN is acknowledged as an octet is. Nobody knows which of them it was."""
+    played = talk()
+    frames = [frame for frame in played.frames if not (frame.packet[33] & FIN and frame.packet[15] == 4)]
+    heard = only(reassemble(frames))
+    assert (heard.missing, heard.ends_missing, heard.ending) == ([0, 0], [1], Ending.OPEN)
+    assert heard.streams == (bytes(played.said[0]), bytes(played.said[1]))
 
 
 def test_a_snap_length_leaves_holes_that_nobody_waits_for() -> None:
@@ -220,11 +239,34 @@ def test_refused_aborted_unanswered() -> None:
     aborted = Talk(port=2)
     aborted.send(0, SYN)
     aborted.send(0, RST)
-    unanswered = Talk(port=3)
+    unanswered = Talk(port=3, step_ns=SECOND)
     for _ in range(3):
         unanswered.send(0, SYN, counts=False)
-    heard = reassemble([*refused.frames, *aborted.frames, *unanswered.frames])
+    later = Frame(refused.frames[0].packet, unanswered.time_ns + 4 * SECOND)
+    heard = reassemble([*refused.frames, *aborted.frames, *unanswered.frames, later])
     assert [each.ending for each in heard] == [Ending.REFUSED, Ending.ABORTED, Ending.UNANSWERED]
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "waited_s", "ending"),
+    [
+        ([0], 2.9, Ending.OPEN),
+        ([0], 3.1, Ending.UNANSWERED),
+        ([0, 1, 3, 7], 13.9, Ending.OPEN),
+        ([0, 1, 3, 7], 14.1, Ending.UNANSWERED),
+    ],
+)
+def test_a_syn_is_unanswered_once_its_client_would_have_asked_again(
+    asked_s: list[int], waited_s: float, ending: Ending
+) -> None:
+    """RFC 6298, 5.5. Before that the capture may have ended sooner than the answer came."""
+    played = Talk()
+    for at in asked_s:
+        played.time_ns = START_NS + at * SECOND
+        played.send(0, SYN, counts=False)
+    stray = Frame(tcp(("10.9.9.9", 1), ("10.9.9.8", 2), 1, 1, ACK))
+    end = replace(stray, time_ns=START_NS + int((asked_s[-1] + waited_s) * SECOND))
+    assert only(reassemble([*played.frames, end])).ending is ending
 
 
 def test_a_port_pair_that_is_used_again_is_another_connection() -> None:
