@@ -135,6 +135,10 @@ def test_an_ordinary_user_is_told_what_he_may_not(filled: Place) -> None:
         assert said.startswith("plg: cannot write "), said
     denied(filled, user, ["--record", "-f", str(folder / "out"), "true"])
     assert os.listdir(folder) == []
+    folder.chmod(0o777)
+    for _ in range(2):  # a new file, and one in the place of another
+        ended = run(filled, [*user, *plg(*words("import", filled, folder))], deadline_s=DEADLINE_S)
+        assert ended.status == 0 and os.listdir(folder) == ["out"], ended
 
 
 def denied(place: Place, user: Sequence[str], command: Sequence[str]) -> str:
