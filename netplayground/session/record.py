@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from netplayground.dump.model import Process, RunHeader
 from netplayground.dump.writer import DumpWriter, check_writable
 from netplayground.sandbox.command import Streams
-from netplayground.session.control import Control
 from netplayground.session.ground import Ground, stand
 from netplayground.session.outcome import DROPS_FACT, RunSummary
 from netplayground.session.plan import SUBNET6, Plan
@@ -20,6 +20,9 @@ from netplayground.session.recorder import Recorder
 from netplayground.session.run import Narrate, Run
 from netplayground.session.status import Status, Watch
 from netplayground.traffic.connect import Connector
+
+if TYPE_CHECKING:
+    from netplayground.session.control import Control  # imports half of a replay
 
 
 def record(
