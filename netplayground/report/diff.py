@@ -24,9 +24,9 @@ from netplayground.replay.referee import MOST_KEPT
 from netplayground.replay.tape import DATAGRAM, SYN
 from netplayground.replay.verdict import Verdict
 from netplayground.report.bench import Bench
-from netplayground.report.halves import Halves
+from netplayground.report.halves import Halves, share_redactions
 from netplayground.report.letters import Letters
-from netplayground.report.pairing import pair_up
+from netplayground.report.pairing import pair_up, says_same
 from netplayground.report.pools import shared_otherwise
 from netplayground.report.talks import Talks
 
@@ -57,6 +57,14 @@ def compare(
     """Compare two recordings; `progress` hears how far in B's file it is."""
     one, other = halves.under(options.ignore)
     pairs = pair_up(one, other, options.ephemeral)
+    share_redactions(one.tape, other.tape, pairs.record_of)
+    if other.tape.redactions:
+        records = other.tape.records
+        pairs.differing = [
+            number
+            for number in pairs.differing
+            if not says_same(one, other, one.tape.records[pairs.record_of[number]], records[number])
+        ]
     pairs.shared = shared_otherwise(one, other, pairs.record_of, pairs.differing)
     bench = Bench(one, other, halves.names, options, most_kept)
     talks, letters = Talks(bench, pairs), Letters(bench)

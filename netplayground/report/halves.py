@@ -1,16 +1,17 @@
 """Two recordings made ready to be compared: who is who in them, and under which masks.
 
-Processes match by name, else by position. Who is in one recording only gets a number of his own, so that
-what is said of him can be told.
+Processes match by name, else by address (a capture knows nothing else), else by position. Who is in one
+recording only gets a number of his own, so that what is said of him can be told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from netplayground.dump.model import Process
+from netplayground.dump.model import CLIENT, SERVER, Process
 from netplayground.replay.masks import address_masks, parse_masks
+from netplayground.replay.redaction import merged
 from netplayground.replay.tape import NOBODY, Life, Outcome, Record, Tape
 from netplayground.report.pairing import Half
 
@@ -59,16 +60,32 @@ def make_halves(one: Tape, two: Tape) -> Halves:
 
 
 def _match_processes(ours: Sequence[Process], theirs: Sequence[Process]) -> list[int]:
-    """For each of theirs which of ours it is: by name, else by position."""
-    by_name = {process.name: number for number, process in enumerate(ours)}
-    found = [by_name.get(process.name, NOBODY) for process in theirs]
-    by_position = {
-        process.position: number for number, process in enumerate(ours) if number not in set(found)
-    }
-    return [
-        by_position.get(process.position, NOBODY) if number == NOBODY else number
-        for number, process in zip(found, theirs, strict=True)
-    ]
+    """For each of theirs which of ours it is."""
+    found = [NOBODY] * len(theirs)
+    for know in (_names, _addresses, _positions):
+        left = {
+            each: number
+            for number, process in enumerate(ours)
+            if number not in found
+            for each in know(process)
+        }
+        for place, process in enumerate(theirs):
+            numbers = {left[each] for each in know(process) if each in left} - set(found)
+            if found[place] == NOBODY and numbers:
+                found[place] = min(numbers)
+    return found
+
+
+def _names(process: Process) -> Iterator[object]:
+    yield process.name
+
+
+def _addresses(process: Process) -> Iterator[object]:
+    yield from process.addresses
+
+
+def _positions(process: Process) -> Iterator[object]:
+    yield process.position
 
 
 def _changed(ours: Process, theirs: Process) -> Mapping[str, str]:
@@ -82,6 +99,16 @@ def _changed(ours: Process, theirs: Process) -> Mapping[str, str]:
         if len(one) == len(two):
             changed.update({str(old): str(new) for old, new in zip(one, two, strict=True) if old != new})
     return changed
+
+
+def share_redactions(one: Tape, two: Tape, record_of: Mapping[int, int]) -> None:
+    """What is redacted in a stream of the second recording may be anything in the first one, too."""
+    for number, ours in record_of.items():
+        for side in (CLIENT, SERVER):
+            spans = two.redactions.streams.get((two.records[number].identity, side))
+            if spans:
+                known = one.redactions.streams.get((one.records[ours].identity, side), [])
+                one.redactions.streams[one.records[ours].identity, side] = merged([*known, *spans])
 
 
 def _seat_nobody(one: Tape, two: Tape, numbers: list[int]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
@@ -14,9 +16,11 @@ from replay.world import CLIENT, SERVER, TapeWriter
 from report.altered import altered, difference
 
 from netplayground.replay.judge import BEYOND, LATE
-from netplayground.replay.options import EchoRule, Strictness
+from netplayground.replay.options import EchoRule, ReplayOptions, Strictness
 from netplayground.replay.tape import CHUNK, Outcome, Tape
 from netplayground.replay.verdict import DivergenceKind
+from netplayground.report.diff import Difference, compare
+from netplayground.report.halves import make_halves
 from netplayground.report.talks import ENDED, FEWER, SHARED, STILL_OPEN, UNUSED_IN_A
 
 APP, DB = 0, 1
@@ -112,6 +116,54 @@ def test_connections_of_a_pool_may_share_the_work_otherwise() -> None:
     assert found.verdict.bytes_matched == found.verdict.bytes
     assert not difference(pool(3, 5, 4), pool(5, 2, 4)).is_same
     assert not difference(pool(3), pool(4)).is_same
+
+
+def test_a_pool_may_ask_on_another_connection_but_each_answer_stays_with_its_question() -> None:
+    def pool(*connections: tuple[bytes, ...], wrong: bool = False) -> Tape:
+        writer = TapeWriter("app", "db")
+        for questions in connections:
+            number = writer.connect(APP, DB)
+            for question in questions:
+                answer = b"no" if wrong and question == b"three" else b"re: " + question
+                writer.after(1).say(number, CLIENT, question).say(number, SERVER, answer)
+            writer.fin(number, CLIENT, SERVER)
+        return writer.end()
+
+    one = pool((b"one", b"two"), (b"three", b"four"))
+    assert difference(one, pool((b"one", b"three"), (b"two", b"four"))).verdict.notes == {SHARED: 2}
+    assert not difference(one, pool((b"one", b"three"), (b"two", b"four"), wrong=True)).is_same
+    assert not difference(one, pool((b"one", b"three"), (b"two",))).is_same
+
+
+def test_a_counter_may_count_on_another_connection() -> None:
+    """All ask the same: whoever asks is answered with the next number."""
+
+    def pool(*order: int) -> Tape:
+        writer = TapeWriter("app", "db")
+        numbers = [writer.connect(APP, DB) for _ in range(2)]
+        for count, which in enumerate(order):
+            writer.after(1).say(numbers[which], CLIENT, b"INCR\n")
+            writer.say(numbers[which], SERVER, b":%d\n" % count)
+        for number in numbers:
+            writer.fin(number, CLIENT, SERVER)
+        return writer.end()
+
+    assert difference(pool(0, 1, 0, 1), pool(1, 1, 0, 0)).verdict.notes == {SHARED: 2}
+    assert not difference(pool(0, 1, 0, 1), pool(1, 1, 0)).is_same
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_port_that_was_told_may_be_another(is_told: bool) -> None:
+    def transfer(port: int) -> Tape:
+        writer = TapeWriter("app", "db")
+        control = writer.connect(APP, DB, 21)
+        answer = b"(10,0,0,2,%d,%d)" % divmod(port, 256) if is_told else b"somewhere"
+        writer.after(1).say(control, CLIENT, b"PASV").say(control, SERVER, answer)
+        talk(writer, (SERVER, b"the file"), port=port)
+        writer.fin(control, CLIENT, SERVER)
+        return writer.end()
+
+    assert difference(transfer(20000), transfer(21000), rb"\([^)]*\)").is_same == is_told
 
 
 # -- Different
@@ -283,6 +335,19 @@ def test_processes_match_by_name_else_by_position() -> None:
     assert found.is_same and found.processes == (("app", "p1"),)
 
 
+def test_a_capture_s_processes_match_by_their_addresses() -> None:
+    """They stand in the order in which they were seen."""
+    one, two = TapeWriter("app", "db"), TapeWriter("h-10-0-0-2", "h-10-0-0-1")
+    talk(one, (CLIENT, b"question"), (SERVER, b"answer"))
+    number = two.connect(1, 0)
+    two.after(1).say(number, CLIENT, b"question").say(number, SERVER, b"answer").fin(number, CLIENT, SERVER)
+    tape = altered(two.end())
+    for life, address in zip(tape.lives, ("10.0.0.2", "10.0.0.1"), strict=True):
+        life.process = replace(life.process, addresses=(IPv4Address(address),))
+    found = compare(make_halves(altered(one.end()), tape), ReplayOptions())
+    assert found.is_same and found.processes == (("app", "h-10-0-0-1"), ("db", "h-10-0-0-2"))
+
+
 def test_a_process_of_one_recording_only_is_told_by_its_name() -> None:
     one, two = TapeWriter("app", "db"), TapeWriter("app", "db", "new")
     for writer in (one, two):
@@ -343,6 +408,55 @@ def test_an_answer_that_repeats_an_identity_is_the_same() -> None:
     one, two = query(b"\x12\x34"), query(b"\x56\x78")
     assert not difference(one, two).is_same
     assert difference(one, two, echo=(EchoRule(0, 2, 53),)).is_same
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(
+        st.tuples(st.sampled_from((APP, DB)), st.sampled_from((b"a", b"bb", b"ab"))), min_size=1, max_size=8
+    ),
+    st.integers(0, 7),
+    st.sampled_from(list(Strictness)[:2]),
+)
+def test_another_byte_in_any_datagram_is_found(
+    said: list[tuple[int, bytes]], which: int, strictness: Strictness
+) -> None:
+    one, two = (TapeWriter("app", "db") for _ in range(2))
+    which %= len(said)
+    for writer in (one, two):
+        writer.datagram(APP, DB, (5000, 53), b"hello")
+        for place, (sender, payload) in enumerate(said):
+            ports = (5000, 53) if sender == APP else (53, 5000)
+            is_other = writer is two and place == which
+            writer.after(1).datagram(sender, 1 - sender, ports, b"z" + payload[1:] if is_other else payload)
+    first, second = one.end(), two.end()
+    assert difference(first, first, udp=strictness).is_same
+    assert not difference(first, second, udp=strictness).is_same
+    other_way = difference(second, first, udp=strictness)
+    # A network may lose one, and repeat another that is the same as this.
+    is_forgiven = strictness is Strictness.LOSSY and len(other_way.verdict.notes) == 2
+    assert not other_way.is_same or is_forgiven
+
+
+# -- Redaction
+
+
+def test_what_is_redacted_in_either_recording_may_be_anything_as_long() -> None:
+    plain, secret, longer = asked(b"pw=hunter2&q"), asked(b"pw=xxxxxxx&q"), asked(b"pw=hunter22&q")
+
+    def redacted(tape: Tape) -> Tape:
+        tape.redactions.streams[0, CLIENT] = [(3, 10)]
+        tape.redactions.streams[0, SERVER] = [(13, 20)]
+        return tape
+
+    def found(one: Tape, two: Tape) -> Difference:
+        return compare(make_halves(one, two), ReplayOptions())
+
+    assert not found(altered(plain), altered(secret)).is_same
+    for one, two, is_same in ((plain, secret, True), (longer, secret, False)):
+        assert found(altered(one), redacted(altered(two))).is_same == is_same
+        assert found(redacted(altered(two)), altered(one)).is_same == is_same
+        assert not found(redacted(altered(two)), altered(one)).verdict.notes
 
 
 # -- Limits
