@@ -24,6 +24,7 @@ function seconds(value) {
 }
 
 function duration(value) {
+  if (value < 0.00001) return `${Number((value * 1e6).toPrecision(2))} µs`;
   if (value < 0.001) return `${(value * 1e6).toFixed(0)} µs`;
   return value < 1 ? `${(value * 1e3).toFixed(value < 0.01 ? 2 : 1)} ms` : `${value.toFixed(2)} s`;
 }
