@@ -129,6 +129,21 @@ def test_no_relay_is_left_when_plg_is_killed_before_a_stopped_reader(how: signal
         assert not relays
 
 
+def test_who_interrupts_does_not_wait_for_a_stopped_reader() -> None:
+    body = "for _ in range(2): os.write(streams['a'].stdout, b'x' * 65536)\nprint('done', file=sys.stderr)"
+    with subprocess.Popen(plg(body), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stderr and process.stdout
+        assert process.stderr.readline() == b"done\n"
+        deadline = time.monotonic() + 10
+        while process.poll() is None:  # the first may come before it waits
+            assert time.monotonic() < deadline
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+        assert process.returncode == -signal.SIGINT
+        # Nobody else has the other end any more: no relay is left.
+        assert len(process.stdout.read()) <= 65536
+
+
 def test_a_relay_that_is_ended_from_outside_is_trouble() -> None:
     _, err = run("os.kill(outputs._relays[0].pid, 9)\noutputs.say('goes on')")
     assert b"plg: goes on" in err
