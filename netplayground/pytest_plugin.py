@@ -52,7 +52,9 @@ def playground(request: pytest.FixtureRequest) -> Iterator[Playground]:
     item.stash[_staged] = staged
     yield staged.playground
     # Where the test itself was the last to use it, this has been done.
-    if (diverged := _finish(staged, item.stash.get(_has_passed, False))) is not None:
+    has_passed = item.stash.get(_has_passed, False)
+    diverged = _finish(staged, has_passed)
+    if diverged is not None and has_passed:
         pytest.fail(diverged, pytrace=False)
 
 
@@ -86,17 +88,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, None]:
     if staged is None or staged.is_over:
         return
     has_passed = item.stash[_has_passed] = outcome.excinfo is None
-    if has_passed and _is_used_by_fixtures(item):
-        return
+    is_last = not _is_used_by_fixtures(item)
     try:
-        diverged = _finish(staged, has_passed)
+        diverged = _finish(staged, has_passed) if is_last else staged.diverged_so_far()
     except Exception as error:
-        if has_passed:
-            outcome.force_exception(error)
-        diverged = None
+        diverged = f"{type(error).__name__}: {error}"
     for title, text in staged.outputs():
         item.add_report_section("call", title, text)
     if diverged is not None and has_passed:
+        item.stash[_has_passed] = False
         outcome.force_exception(pytest.fail.Exception(diverged, pytrace=False))
     elif diverged is not None:
         item.add_report_section("call", "replay", diverged)

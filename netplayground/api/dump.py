@@ -152,15 +152,13 @@ class Dump:
     def conversations(
         self, client: str | None = None, server: str | None = None, port: int | None = None
     ) -> Iterator[Conversation]:
-        """Connections with all that was said on them, in the order in which they were opened; those of these
-        processes and of the server's port alone, where they are given."""
+        """Connections that came about, with all that was said on them, in the order in which they were
+        opened; those of these processes and of the server's port alone, where they are given."""
+        wanted = (client, server, port)
         for connection in self.connections:
-            if client not in (None, connection.client_process) or server not in (
-                None,
-                connection.server_process,
-            ):
-                continue
-            if port in (None, connection.server.port):
+            ends = (connection.client_process, connection.server_process, connection.server.port)
+            is_wanted = all(want in (None, end) for want, end in zip(wanted, ends, strict=True))
+            if is_wanted and connection.established_ns is not None:
                 sent: list[bytes] = []
                 received: list[bytes] = []
                 for chunk in self.chunks(connection):

@@ -27,7 +27,6 @@ from netplayground.api import inside
 from netplayground.api.call import call_in
 from netplayground.api.commands import Pipes
 from netplayground.api.dump import Conversation, Dump, open_dump
-from netplayground.api.order import Commands, Order, lines_of
 from netplayground.api.plg import Plg
 from netplayground.api.results import Output, Recorded, Replayed, diverged_words, recorded, replayed
 from netplayground.api.runs import text_of
@@ -39,7 +38,10 @@ from netplayground.errors import (
     UsageError,
     WaitTimeoutError,
 )
+from netplayground.replay.verdict import Divergence
+from netplayground.session.order import Commands, Order, lines_of
 from netplayground.session.outcome import CANNOT_WORK, DIVERGED, TIMED_OUT, ProcessOutcome, parse_ending
+from netplayground.session.parcel import unpack
 from netplayground.session.plan import (
     DEFAULT_GRACE_S,
     DEFAULT_MTU,
@@ -492,9 +494,29 @@ class Playground:
     def conversations(
         self, client: str | None = None, server: str | None = None, port: int | None = None
     ) -> tuple[Conversation, ...]:
-        """What was said on each connection so far: `Dump.conversations`, in memory."""
+        """What was said on each connection so far: `Dump.conversations`, in memory. In a replay: what had
+        been said in the recording when this program had come as far as it has now."""
         with self.dump() as dump:
-            return tuple(dump.conversations(client, server, port))
+            found = dump.conversations(client, server, port)
+            if not self.is_replay or self.result is not None:
+                return tuple(found)
+            said: dict[int, tuple[int, int]] = unpack(self._ask("said")["value"])
+            return tuple(
+                Conversation(each.connection, each.sent[: lengths[0]], each.received[: lengths[1]])
+                for each in found
+                if (lengths := said.get(each.connection.id)) is not None
+            )
+
+    def divergences(self, wait: float = 0.0) -> tuple[Divergence, ...]:
+        """What live processes, this program among them, have done otherwise than recorded so far, the first
+        of it; after the end all. What is missing is known at the end only. It `wait`s so many seconds at most
+        until other live processes have come as far as this program."""
+        if isinstance(self.result, Replayed):
+            return self.result.verdict.divergences
+        with contextlib.suppress(WaitTimeoutError):
+            self._ask("caught-up", wait)
+        found: tuple[Divergence, ...] = unpack(self._ask("divergences")["value"])
+        return found
 
     def _standing(self) -> Plg:
         if self._plg is None or self.result is not None:

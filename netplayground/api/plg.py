@@ -8,7 +8,6 @@ which then ends the run in order.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
@@ -24,16 +23,17 @@ from itertools import count
 from typing import Any, TypeVar
 
 from netplayground import errors
-from netplayground.api.order import Order
 from netplayground.errors import DamagedDumpError, PlaygroundError, PlaygroundOverError, WaitTimeoutError
 from netplayground.replay.verdict import Verdict
+from netplayground.session.order import Order
 from netplayground.session.outcome import RunSummary
+from netplayground.session.parcel import unpack
 
 T = TypeVar("T")
 
 _LARGEST = 65536
 _AFTER_INTERRUPT_S = 30.0  # beyond the grace
-_START = "import sys; sys.path[:] = {!r}; from netplayground.api.child import main; main()"
+_START = "import sys; sys.path[:] = {!r}; from netplayground.session.child import main; main()"
 
 
 class Plg:
@@ -119,7 +119,7 @@ class Plg:
         assert self._last is not None
         if self._last["event"] != "over":
             raise _error(self._last)
-        summary, verdict = pickle.loads(base64.b64decode(self._last["result"]))
+        summary, verdict = unpack(self._last["result"])
         return summary, verdict
 
     def close(self) -> None:
@@ -215,7 +215,7 @@ class Plg:
         assert self._last is not None
         if self._last["event"] == "failed":
             return _error(self._last)
-        summary: RunSummary = pickle.loads(base64.b64decode(self._last["result"]))[0]
+        summary: RunSummary = unpack(self._last["result"])[0]
         return PlaygroundOverError(
             f"the playground has ended: {summary.reason or 'all processes have ended'}"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,14 +120,18 @@ def diverged_words(result: Replayed, *, is_cut: bool = False) -> str | None:
     `is_cut`: the run was ended early, and what was still to come is none."""
     verdict = result.verdict
     shown = [each for each in verdict.divergences if not (is_cut and each.kind in _STILL_TO_COME)]
-    if not shown:
+    return divergences_words(result.dump, shown, len(shown) if is_cut else verdict.divergence_count)
+
+
+def divergences_words(dump: Path, divergences: Sequence[Divergence], count: int) -> str | None:
+    """The first of `count` divergences of a replay; None without any."""
+    if not divergences:
         return None
-    lines = [f"the replay of {result.dump} diverged"]
-    for divergence in shown[:_MOST_SHOWN]:
+    lines = [f"the replay of {dump} diverged"]
+    for divergence in divergences[:_MOST_SHOWN]:
         lines += divergence_lines(divergence)
-    more = (len(shown) if is_cut else verdict.divergence_count) - _MOST_SHOWN
-    if more > 0:
-        lines.append(f"… and {more} more")
+    if count > _MOST_SHOWN:
+        lines.append(f"… and {count - _MOST_SHOWN} more")
     return "\n".join(lines)
 
 

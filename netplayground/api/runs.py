@@ -10,11 +10,11 @@ from dataclasses import replace as changed
 from pathlib import Path
 from typing import IO
 
-from netplayground.api.order import Commands, Order, lines_of
 from netplayground.api.plg import Plg
 from netplayground.api.results import Output, Recorded, Replayed, recorded, replayed
 from netplayground.replay.casting import CANNED
 from netplayground.replay.verdict import Verdict
+from netplayground.session.order import Commands, Order, lines_of
 from netplayground.session.outcome import RunSummary
 from netplayground.session.plan import (
     DEFAULT_GRACE_S,

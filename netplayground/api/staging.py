@@ -13,21 +13,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from enum import Enum
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from netplayground.api.dump import open_dump
-from netplayground.api.order import lines_of
 from netplayground.api.playground import SEAT, Playground
-from netplayground.api.results import Replayed, diverged_words
+from netplayground.api.results import Replayed, diverged_words, divergences_words
 from netplayground.dump.appearing import appearing
 from netplayground.errors import PlaygroundError, UsageError
+from netplayground.session.order import lines_of
 from netplayground.session.plan import name_commands, parse_ready
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.,=+@\[\]-]")
 _LONGEST_NAME = 120
 _FOLDER = "dumps"
 _SUFFIX = ".traffic"
+_CATCH_UP_S = 2.0
+_OURS = frozenset({"processes", "record", "replay", "check"})
 
 
 class Mode(Enum):
@@ -58,10 +61,7 @@ class Wanted:
     def of(cls, *commands: str, **words: Any) -> Wanted:
         """From the arguments of the mark; UsageError."""
         named = dict(name_commands(lines_of(commands))) if commands else {}
-        for word in ("record", "replay", "check", "dump"):
-            if word in words:
-                raise UsageError(f"cannot use {word} in the mark plg: the plugin says that")
-        return cls(
+        wanted = cls(
             named,
             live=_words(words.pop("live", ())),
             ready=_words(words.pop("ready", ())),
@@ -69,6 +69,15 @@ class Wanted:
             inside=words.pop("inside", True),
             options=words,
         )
+        for word in words:
+            if word not in signature(Playground).parameters or word in _OURS:
+                raise UsageError(f"cannot use {word} in the mark plg: it is no option of a test's playground")
+        for text in wanted.ready:
+            parse_ready(text, list(named))
+        for name in wanted.live:
+            if name not in named:
+                raise UsageError(f"cannot run {name} live: no command is declared for it")
+        return wanted
 
 
 class Staged:
@@ -109,6 +118,13 @@ class Staged:
             if not has_passed and not self.playground.is_replay:
                 raise _NotKept
         return diverged_words(result, is_cut=not has_passed) if isinstance(result, Replayed) else None
+
+    def diverged_so_far(self) -> str | None:
+        """In what the replay has diverged until now, if it did."""
+        if not self.playground.is_replay:
+            return None
+        found = self.playground.divergences(wait=_CATCH_UP_S)
+        return divergences_words(self._dump, found, len(found))
 
     def outputs(self) -> Iterable[tuple[str, str]]:
         """What each process said: a title and the text."""

@@ -135,6 +135,10 @@ class Course:
         """Events before this one are released."""
         return self.events[self.index] >> 1 if self.index < len(self.events) else NONE
 
+    def last_passed(self) -> int:
+        """The event before the front; -1 where there is none."""
+        return self.events[self.index - 1] >> 1 if self.index else -1
+
     def _stands(self, event: int, side: int) -> bool:
         """Whether the event is still to come, and in its turn."""
         tape = self._tape

@@ -41,7 +41,7 @@ from netplayground.replay.referee import Referee
 from netplayground.replay.stage import ANSWERS, Answer, Stage
 from netplayground.replay.tape import CHUNK, DATAGRAM, FIN, NOBODY, NONE, RST, SYN, Outcome, Record, Tape
 from netplayground.replay.turns import Turns
-from netplayground.replay.verdict import Verdict
+from netplayground.replay.verdict import Divergence, Verdict
 from netplayground.replay.waiting import Overtime, Patience, Stall
 
 _RETRY_NS = 10_000_000
@@ -100,6 +100,32 @@ class Player:
     def assignment(self) -> Assignment:
         """Who plays what."""
         return self._assignment
+
+    @property
+    def found(self) -> tuple[Divergence, ...]:
+        """The divergences so far, in recorded order."""
+        return self._referee.divergences
+
+    def said_by_now(self, process: int) -> dict[int, tuple[int, int]]:
+        """How much of which recorded connection had been said when a live process had come as far as it has
+        now: (by its client, by its server), in bytes."""
+        tape, last = self._tape, self._courses[process].last_passed()
+        found: dict[int, list[int]] = {}
+        for event in range(last + 1):
+            code = tape.code[event]
+            if code < DATAGRAM:
+                said = found.setdefault(tape.records[tape.record[event]].identity, [0, 0])
+                said[code & 1] = max(said[code & 1], tape.upto[event])
+        return {identity: (client, server) for identity, (client, server) in found.items()}
+
+    def have_caught_up(self, process: int) -> bool:
+        """Whether the other live processes have come as far as this one."""
+        last = self._courses[process].last_passed()
+        return all(
+            course.died or course.released_up_to() > last
+            for course in self._courses.values()
+            if course.process != process
+        )
 
     @property
     def is_at_end(self) -> bool:

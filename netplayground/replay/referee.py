@@ -47,6 +47,11 @@ class Referee:
         """Whether anything was missing, extra or different."""
         return self.count > 0
 
+    @property
+    def divergences(self) -> tuple[Divergence, ...]:
+        """Those found so far, in recorded order."""
+        return tuple(each for _, _, each in self._divergences)
+
     # What went otherwise.
 
     def differs(self, part: Part, mismatch: Mismatch) -> None:
@@ -253,7 +258,7 @@ class Referee:
             bytes=size,
             bytes_matched=min(size, self._bytes_matched),
             divergence_count=self.count,
-            divergences=tuple(each for _, _, each in self._divergences),
+            divergences=self.divergences,
             notes=dict(+self.notes),
             warnings=tuple(warnings),
             reordered=self.reordered,

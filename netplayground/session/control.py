@@ -17,6 +17,7 @@
     ← {"id": 3, "do": "await-end", "process": "db"}        {"id": 4, "do": "stop", "process": "db"}
     ← {"id": 5, "do": "signal", "process": "db", "number": 1}
     ← {"id": 6, "do": "flush"}      what was said so far is in the dump
+    ← {"id": 9, "do": "divergences"}    or another question that this kind of run answers, with a value
     ← {"id": 7, "do": "acts", "pid": 4711}, {"id": 8, "do": "rests", "pid": 4711}
     ← {"do": "forget", "id": 2}     {"do": "end"}
     → {"event": "stands", …}        {"id": 2, "state": {…}}        {"id": 1, "error": "cannot start …"}
@@ -35,6 +36,7 @@ from typing import Final
 from netplayground.replay.waiting import Activity
 from netplayground.session.activity import look_at
 from netplayground.session.outcome import emit_ending
+from netplayground.session.parcel import pack
 from netplayground.session.plan import Plan
 from netplayground.session.processes import Processes, RunningProcess
 from netplayground.session.sinks import Sinks
@@ -45,6 +47,9 @@ LEADER_ENDS: Final = "the program that led the run ended it"
 
 _LARGEST = 65536
 _POLL_S = 0.005
+
+Questions = Mapping[str, Callable[[], object]]
+"""Each gives its answer; None while there is none yet."""
 
 Ready = Callable[[], Mapping[str, object] | None]
 """Gives the answer once there is one."""
@@ -91,9 +96,11 @@ class Control:
         processes: Processes,
         flush: Callable[[], None],
         end: Callable[[str], None],
+        questions: Questions,
     ) -> None:
         """Serve from now on; `end(why)` ends the run, a second time it does nothing."""
-        self._loop, self._plan, self._processes, self._flush, self._end = loop, plan, processes, flush, end
+        self._loop, self._processes, self._flush, self._end = loop, processes, flush, end
+        self._questions = questions
         self._named = {process.planned.name: process for process in processes.all}
         self.sinks.attend(loop)
         if self._seat_channel >= 0:
@@ -166,6 +173,8 @@ class Control:
         elif what == "flush":
             self._flush()
             self._answer(identity, {})
+        elif what in self._questions:
+            self._await(identity, lambda: self._value(str(what)))
         else:
             self._obey_about(identity, str(what), request)
 
@@ -197,6 +206,10 @@ class Control:
                 self._answer(identity, {})
             case _:
                 raise AssertionError(request)
+
+    def _value(self, question: str) -> Mapping[str, object] | None:
+        value = self._questions[question]()
+        return None if value is None else {"value": pack(value)}
 
     # What is waited for.
 

@@ -28,7 +28,7 @@ from netplayground.replay.verdict import Verdict
 from netplayground.replay.waiting import Activity
 from netplayground.sandbox.command import Streams
 from netplayground.session.activity import look_at
-from netplayground.session.control import Control
+from netplayground.session.control import Control, Questions
 from netplayground.session.families import FOUR, Families
 from netplayground.session.ground import Ground, stand
 from netplayground.session.outcome import ProcessOutcome, RunSummary, Traffic
@@ -185,6 +185,19 @@ class Replaying(Run):
 
     def _said(self) -> int:
         return self._heard
+
+    def _questions(self) -> Questions:
+        return {
+            "divergences": lambda: self._player.found[:_MOST_DIVERGENCES],
+            "said": lambda: self._player.said_by_now(self._leader),
+            "caught-up": lambda: self._player.have_caught_up(self._leader) or None,
+        }
+
+    @property
+    def _leader(self) -> int:
+        """The seat's number."""
+        assert self._control is not None and self._control.seat is not None
+        return self._numbers[self._control.seat]
 
     def _status(self) -> Status:
         player = self._player
@@ -364,6 +377,7 @@ class Replaying(Run):
 
 
 _SIDES = ("client", "server")
+_MOST_DIVERGENCES = 20
 
 
 def _by_address(plan: Plan, recording: Recording, has_ipv6: bool) -> Mapping[bytes, int]:

@@ -19,8 +19,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from select import EPOLLIN
+from typing import TYPE_CHECKING
 
-from netplayground.session.control import Control
 from netplayground.session.ground import Ground
 from netplayground.session.outcome import ENDING_FACT
 from netplayground.session.plan import Plan, PlannedProcess
@@ -39,6 +39,9 @@ from netplayground.traffic.link import Link
 from netplayground.traffic.loop import Loop
 from netplayground.traffic.pipe import Workspace
 from netplayground.traffic.router import Interceptor, Router, links_by_address
+
+if TYPE_CHECKING:
+    from netplayground.session.control import Control, Questions  # imports half of a replay
 
 Narrate = Callable[[str], None]
 
@@ -121,12 +124,16 @@ class Run(ABC):
         """Tell `watch` a few times a second how it goes."""
 
         def look() -> None:
-            began = time.monotonic()
+            began = time.process_time()
             watch(self._status())
-            took = time.monotonic() - began
+            took = time.process_time() - began
             self._loop.call_after(max(LOOK_EVERY_S, took * REST_PER_LOOK), look)
 
         self._loop.call_after(FIRST_LOOK_S, look)
+
+    def _questions(self) -> Questions:
+        """What a leader may ask of this kind of run."""
+        return {}
 
     def _route(
         self, interceptor: Interceptor, datagrams: DatagramListener, absent: Sequence[Link] = ()
@@ -152,7 +159,9 @@ class Run(ABC):
         if self._plan.timeout_s is not None:
             self._loop.call_after(self._plan.timeout_s, self._on_timeout)
         if self._control is not None:
-            self._control.attend(self._loop, self._plan, self._processes, self._flush, self._end_once)
+            self._control.attend(
+                self._loop, self._plan, self._processes, self._flush, self._end_once, self._questions()
+            )
         self._processes.start()
         self._loop.run()
         self._interceptor.close()

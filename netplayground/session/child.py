@@ -1,14 +1,11 @@
 """plg as the child of a program: takes its order on stdin, runs it, says by the control socket how it went.
 
-    order ── plan ── run, led by session.control ── {"event": "over", "result": …}
-                └──────────────────────────────── {"event": "failed", "kind": …, "message": …}
-
-A result is a pickle of values of this package: one program has both ends of the socket, and wrote both.
+order ── plan ── run, led by session.control ── {"event": "over", "result": …}
+            └──────────────────────────────── {"event": "failed", "kind": …, "message": …}
 """
 
 from __future__ import annotations
 
-import base64
 import os
 import pickle
 import socket
@@ -18,14 +15,15 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 
-from netplayground.api.order import SEAT_COMMAND, Order
 from netplayground.dump.recording import Recording
 from netplayground.errors import DamagedDumpError, PlaygroundError
 from netplayground.replay.verdict import Verdict
 from netplayground.sandbox.command import Streams
 from netplayground.session.caller import caller
 from netplayground.session.control import Control
+from netplayground.session.order import SEAT_COMMAND, Order
 from netplayground.session.outcome import RunSummary
+from netplayground.session.parcel import pack
 from netplayground.session.plan import DEFAULT_SUBNET, Plan, plan_record
 from netplayground.session.playable import open_playable
 from netplayground.session.record import record
@@ -49,7 +47,7 @@ def main() -> None:
     try:
         result = carry_out(order, control)
         control.answer_all()
-        control.tell({"event": "over", "result": _packed(result)})
+        control.tell({"event": "over", "result": pack(result)})
     except PlaygroundError as error:
         control.tell(_failure(error))
     except Exception as error:
@@ -64,10 +62,6 @@ def _hear_nothing() -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-
-
-def _packed(result: Result) -> str:
-    return base64.b64encode(pickle.dumps(result)).decode()
 
 
 def _failure(error: PlaygroundError) -> Mapping[str, object]:
