@@ -4,10 +4,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from cli.glass import Glass, Time
+from cli.test_check import write_dump
 
+from netplayground.cli.main import main
 from netplayground.cli.progress import Progress
 
 
@@ -99,6 +102,21 @@ def test_without_colour_where_it_is_not_wanted(
         progress.show(1, 2)
         assert glass.lines[0].endswith("50 % of 2 bytes")
     assert not re.search(rb"\x1b\[(?!0m|J)", glass.received)
+
+
+@pytest.mark.parametrize(
+    "words", [["check"], ["report", "-o", "page.html"], ["redact", "-o", "out", "--pattern", "x"]]
+)
+def test_long_work_has_a_bar(
+    words: list[str], glass: Glass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_dump(tmp_path / "d", complete=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("netplayground.cli.progress._FIRST_S", 0.0)
+    glass.become_stderr(monkeypatch)
+    assert main([*words, "d"]) == 0
+    assert all(line.startswith("plg: ") for line in glass.lines if line)
+    assert b"%" in glass.received and "━".encode() in glass.received
 
 
 def test_rich_is_not_imported_before_it_is_needed() -> None:
