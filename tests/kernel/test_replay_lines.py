@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from journey.runs import without_names
 
 import netplayground
 from needs import needs_root, needs_tun
@@ -78,7 +79,7 @@ class Place:
         )
         assert finished.returncode == 0, finished.stderr
         assert "diverged" not in finished.stderr
-        return finished.stdout
+        return without_names(finished.stdout, ["p1", "p2"])
 
     def record(self) -> str:
         return self.plg(
