@@ -70,6 +70,9 @@ def _lines(path: Path, output: Path, done: Redacted) -> Iterator[str]:
     if done.cut:
         matches = counted(done.cut, "match is", "matches are")
         yield f"{matches} 64 KiB long, and no match is longer: what stands behind is not replaced"
+    if done.unreadable:
+        streams = counted(done.unreadable, "stream")
+        yield f"{streams} with something packed or encrypted (gzip, zstd, TLS): nothing was looked for inside"
     if done.original:
         yield f"{path} is of the original program, {output} is a dump of plg"
     if done.ambiguous:

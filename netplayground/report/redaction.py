@@ -14,9 +14,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar, cast
@@ -34,7 +33,7 @@ from netplayground.packet import ip
 from netplayground.packet.checksum import internet_checksum, pseudo_header_sum
 from netplayground.packet.quote import parse_quote
 from netplayground.replay.flows import ICMP_HEADER, is_error
-from netplayground.replay.masks import Mask, segments
+from netplayground.replay.masks import Mask
 from netplayground.replay.redaction import (
     MOST,
     REDACTED_FACT,
@@ -44,8 +43,8 @@ from netplayground.replay.redaction import (
     emit_redactions,
     merged,
 )
+from netplayground.report.pieces import FILL, Pieces
 
-FILL = b"x"
 Progress = Callable[[int, int], None]
 
 
@@ -59,6 +58,8 @@ class Redacted:
     facts: int
     cut: int
     """Matches that end because they may be no longer, and after which something stands."""
+    unreadable: int
+    """Streams in which something is packed or encrypted: nobody looked inside."""
     missing: str
     """What a torn dump lacks."""
     original: bool
@@ -95,11 +96,12 @@ def _redact(dump: Dump, output: Path, fd: int, patterns: Sequence[Mask], progres
     facts = sum([_redact_fact(dump, fd, offset, patterns) for offset in dump.fact_offsets()])
     found = Redactions()
     streams, last_ns = _walk(dump, fd, patterns, found.datagrams, progress)
-    cut = 0
+    cut = unreadable = 0
     for key, stream in streams.items():
         matches = [span for mask in patterns for span in stream.spans_of(mask)]
         spans = merged(matches)
         cut += _count_cut(matches, spans, stream.length)
+        unreadable += stream.is_unreadable()
         if spans:
             found.streams[key] = spans
             for span in spans:
@@ -114,7 +116,7 @@ def _redact(dump: Dump, output: Path, fd: int, patterns: Sequence[Mask], progres
     writer.close(complete=dump.state is State.COMPLETE)
     spans = [span for kind in (found.streams, found.datagrams) for spans in kind.values() for span in spans]
     size = sum(end - start for start, end in spans)
-    return Redacted(size, len(spans), commands, facts, cut, dump.missing, original=False)
+    return Redacted(size, len(spans), commands, facts, cut, unreadable, dump.missing, original=False)
 
 
 def _count_cut(matches: Sequence[Span], spans: Sequence[Span], length: int) -> int:
@@ -124,60 +126,11 @@ def _count_cut(matches: Sequence[Span], spans: Sequence[Span], length: int) -> i
     return sum(spans[bisect_right(starts, end) - 1][1] <= end for end in ends)
 
 
-class _Stream:
-    """What one side of a connection said: where in the file its pieces lie."""
-
-    __slots__ = ("_at", "_dump", "_offsets", "_starts", "length")
-
-    redacted: Sequence[Span] = ()
-
-    def __init__(self, dump: Dump) -> None:
-        self._dump = dump
-        self._offsets = array("Q")
-        self._starts = array("Q")  # of each piece, in the stream
-        self.length = 0
-        self._at = 0
-
-    def add(self, offset: int, length: int) -> None:
-        """The next piece."""
-        self._offsets.append(offset)
-        self._starts.append(self.length)
-        self.length += length
-
-    def spans_of(self, mask: Mask) -> Iterator[Span]:
-        """Where a pattern matches."""
-        self._at = position = 0
-        for segment in segments(self, (mask,)):
-            if segment.mask is not None:
-                yield position, position + len(segment.data)
-            position += len(segment.data)
-
-    def read_exactly(self, length: int) -> bytes:
-        """Give the next `length` bytes, fewer only at the end."""
-        start, self._at = self._at, min(self._at + length, self.length)
-        return b"".join(self._dump.read(offset, size) for offset, size in self._places((start, self._at)))
-
-    def fill(self, fd: int, span: Span) -> None:
-        """Replace these bytes in a copy."""
-        for offset, size in self._places(span):
-            os.pwrite(fd, FILL * size, offset)
-
-    def _places(self, span: Span) -> Iterator[tuple[int, int]]:
-        start, end = span
-        piece = bisect_right(self._starts, start) - 1
-        while start < end:
-            begin = self._starts[piece]
-            after = self._starts[piece + 1] if piece + 1 < len(self._starts) else self.length
-            size = min(end, after) - start
-            yield self._offsets[piece] + start - begin, size
-            start, piece = start + size, piece + 1
-
-
 def _walk(
     dump: Dump, fd: int, patterns: Sequence[Mask], found: dict[int, list[Span]], progress: Progress
-) -> tuple[dict[tuple[int, int], _Stream], int]:
+) -> tuple[dict[tuple[int, int], Pieces], int]:
     """Gather the streams by connection and side, and replace in datagrams; give the time of the end too."""
-    streams: dict[tuple[int, int], _Stream] = {}
+    streams: dict[tuple[int, int], Pieces] = {}
     last_ns = max((fact.time_ns for fact in dump.facts()), default=dump.run.started_ns)
     for told in dump.in_order():
         event = told if isinstance(told, Datagram) else told[1]
@@ -190,7 +143,7 @@ def _walk(
         elif told[1].kind is EventKind.CHUNK:
             key = told[0], told[1].side
             if key not in streams:
-                streams[key] = _Stream(dump)
+                streams[key] = Pieces(dump)
             streams[key].add(event.offset, event.length)
     return streams, last_ns if dump.ended_ns is None else dump.ended_ns
 

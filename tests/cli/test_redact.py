@@ -65,6 +65,13 @@ def test_a_match_that_is_cut_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "plg: 1 match is 64 KiB long, and no match is longer: what" in capsys.readouterr().err
 
 
+def test_what_could_not_be_looked_into_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with writing(tmp_path / "d") as writer:
+        say(opened(writer), CLIENT, b"\x16\x03\x01 and so on")
+    assert main(["redact", str(tmp_path / "d"), "-o", str(tmp_path / "c"), "--pattern", "secret"]) == 0
+    assert "plg: 1 stream with something packed or encrypted (gzip, zstd, TLS)" in capsys.readouterr().err
+
+
 def test_octets_can_be_given_that_are_no_text(dump: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pattern = os.fsdecode(b"\xff|answer")
     assert main(["redact", str(dump), "-o", str(dump.with_name("clean")), "--pattern", pattern]) == 0

@@ -242,9 +242,18 @@ def test_patterns_that_overlap_cover_what_either_covers(tmp_path: Path) -> None:
 def test_nothing_is_unpacked(tmp_path: Path) -> None:
     body = gzip.compress(b"password=hunter2 " * 100)
     output, done = redacted(talk(tmp_path / "d", b"hunter2", body), b"hunter2")
-    assert done.spans == 1
+    assert (done.spans, done.unreadable) == (1, 1)
     with open_dump(output) as copy:
         assert stream(copy, 0, CLIENT) == b"xxxxxxx" + body
+
+
+@pytest.mark.parametrize(
+    ("said", "unreadable"),
+    [(b"plain \x16\x03", 0), (b"\x16\x03\x01\x02", 1), (b"then \x28\xb5\x2f\xfd", 1), (b"\x1f\x8b", 0)],
+)
+def test_what_is_packed_or_encrypted_is_counted(tmp_path: Path, said: bytes, unreadable: int) -> None:
+    _, done = redacted(talk(tmp_path / "d", said[:1], said[1:]), b"secret")
+    assert done.unreadable == unreadable
 
 
 def test_a_dump_of_the_original_program_becomes_one_of_this(tmp_path: Path) -> None:
