@@ -319,7 +319,7 @@ def load_tape(recording: Recording) -> Tape:
             tape.add(place, code, event.time_ns, event.offset, event.length)
     tape.left_out = [LeftOut(connections[identity], why) for identity, why in sorted(incomplete.items())]
     if not tape.began_ns:
-        _begin(tape, mark_ns or 0)
+        _begin(tape, mark_ns)
     tape.mark_ns = None if mark_ns is None else max(0, mark_ns - tape.began_ns)
     return tape
 
@@ -393,10 +393,10 @@ def _is_broadcast(address: Address) -> bool:
     return address.version == 4 and address.packed[-1] == 0xFF
 
 
-def _begin(tape: Tape, first_event_ns: int) -> None:
+def _begin(tape: Tape, first_event_ns: int | None) -> None:
     """Set the tape's zero: the first process's start, or where no start is told the first event."""
-    starts = [life.started_ns for life in tape.lives if life.started_ns is not None]
-    tape.began_ns = min([*starts, first_event_ns])
+    times = (first_event_ns, *(life.started_ns for life in tape.lives))
+    tape.began_ns = min((time for time in times if time is not None), default=0)
     for life in tape.lives:
         if life.started_ns is not None:
             life.started_ns -= tape.began_ns

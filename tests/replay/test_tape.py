@@ -142,3 +142,14 @@ def test_a_recording_without_a_connection_is_an_empty_tape(tmp_path: Path) -> No
     tape = load(tmp_path / "d")
     assert len(tape) == 0
     assert (tape.lives[0].started_ns, tape.mark_ns) == (0, 1000)
+
+
+def test_so_is_one_that_ended_by_itself(tmp_path: Path) -> None:
+    with writing(tmp_path / "d") as writer:
+        for name in ("db", "app"):
+            writer.fact("process-started", process=name)
+        writer.fact("process-ended", process="db", status=0)
+    tape = load(tmp_path / "d")
+    assert tape.mark_ns is None
+    assert [life.started_ns for life in tape.lives] == [0, 1000]
+    assert tape.lives[0].ended_ns == 2000
