@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shlex
 import signal
 import socket
@@ -238,6 +239,19 @@ def test_what_is_not_run_is_there_and_can_be_parsed() -> None:
     for block in named:
         assert block.kind == "sh"
         subprocess.run(["sh", "-n"], input=block.text.encode(), check=True)
+
+
+def test_each_link_within_the_page_leads_somewhere() -> None:
+    text = README.read_text(encoding="utf-8")
+    titles = [line.lstrip("#").strip() for line in text.splitlines() if re.match("##+ ", line)]
+    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    links = set(re.findall(r"\]\(#([^)]*)\)", text))
+    assert links and links <= anchors
+
+
+def test_a_first_test_is_ten_lines() -> None:
+    first = next(block for block in BLOCKS if block.kind == "python" and "def test_" in block.text)
+    assert first.section == "With pytest" and len(first.text.splitlines()) <= 10
 
 
 def test_a_reader_has_something_to_prepare_for() -> None:
