@@ -50,7 +50,7 @@ class Outputs:
         self._words: Relay | None = None
         self._ends: list[int] = []
         try:
-            can_show = view is not False and can_draw(_STDERR)
+            can_show = can_draw(_STDERR) and (_has_terminal_alone() if view is None else view)
             if directory is not None:
                 self._to_files(names, directory, kept)
                 if can_show:
@@ -126,6 +126,12 @@ class Outputs:
         for end in self._ends:
             os.close(end)
         self._ends.clear()
+
+
+def _has_terminal_alone() -> bool:
+    """Whether nobody behind a pipe may write to the terminal, too: he would write into the view."""
+    mode = os.fstat(_STDOUT).st_mode
+    return not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode))
 
 
 def open_files(names: Sequence[str], directory: Path, kept: Sequence[Path]) -> list[int]:

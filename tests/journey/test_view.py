@@ -161,6 +161,14 @@ def test_no_view_where_it_is_not_wanted(place: Place, word: str) -> None:
     assert "p1 | word 3" in screen.text
 
 
+def test_who_reads_plg_has_the_terminal_for_himself(place: Place) -> None:
+    command = shlex.join(record_command(place.dump, ("--timeout", "2"), [CHATTER, "sleep 77"]))
+    with Screen(["sh", "-c", f"{command} | sed s/word/said/"], place) as screen:
+        screen.await_end()
+    assert b"connections open" not in screen.received
+    assert "p1 | said 3" in screen.lines
+
+
 def test_where_output_goes_to_files_the_terminal_has_the_view(place: Place) -> None:
     with recording(place, CHATTER, options=("--timeout", "2", "--output", "logs")) as screen:
         screen.await_text("p1  running")
