@@ -43,15 +43,17 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # to a checker of types it would say that every name is there
 
-    if name == "errors":
-        return import_module("netplayground.errors")
-    value = globals()[name] = getattr(import_module("netplayground.api"), name)
-    return value
+    def __getattr__(name):
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        if name == "errors":
+            return import_module("netplayground.errors")
+        value = globals()[name] = getattr(import_module("netplayground.api"), name)
+        return value
 
 
 def __dir__() -> list[str]:

@@ -138,10 +138,11 @@ class Dump:
 
     def chunks(self, connection: Connection | int | None = None) -> Iterator[Chunk]:
         """What was said on one connection, or on all in the order of the run."""
-        for number, event in self.events(connection):
-            if event.kind is EventKind.CHUNK:
-                data = self._recording.payload(event)
-                yield Chunk(number, "server" if event.side else "client", event.time_ns, data)
+        return (
+            Chunk(number, "server" if event.side else "client", event.time_ns, self._recording.payload(event))
+            for number, event in self.events(connection)
+            if event.kind is EventKind.CHUNK
+        )
 
     def said(self, connection: Connection | int, side: Side) -> bytes:
         """All that one side of a connection said, in memory."""

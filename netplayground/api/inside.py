@@ -7,6 +7,7 @@ look up names know the processes of the playground, and nobody else: in a playgr
 
 - A thread that has entered a playground, or the outside, by itself is there; any other thread is in the
   playground that was entered last.
+- Proxies of the environment are not asked (`no_proxy` is "*"): there is no way to them.
 - Sockets that were there before stay what they are. What does not go by way of `socket.socket` (libpq,
   libcurl, a child process) is not inside.
 """
@@ -26,6 +27,7 @@ from typing import Any, cast
 from netplayground.api.seat import Seat
 
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
+NO_PROXY = {"no_proxy": "*", "NO_PROXY": "*"}
 _FLAGS = socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
 _METHODS = ("__init__", "connect", "connect_ex", "bind", "sendto")
 _FUNCTIONS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr")
@@ -34,6 +36,7 @@ _lock = threading.Lock()
 _entered: list[Inside] = []
 _own = threading.local()
 _originals: dict[tuple[Any, str], Any] = {}
+_variables: dict[str, str | None] = {}
 
 
 class Inside:
@@ -157,6 +160,9 @@ def _replace() -> None:
         for name in names:
             _originals[owner, name] = vars(owner).get(name)
             setattr(owner, name, replacements[f"_{name.strip('_')}"])
+    for variable in NO_PROXY:
+        _variables[variable] = os.environ.get(variable)
+    os.environ.update(NO_PROXY)
 
 
 def _restore() -> None:
@@ -166,6 +172,11 @@ def _restore() -> None:
         else:
             setattr(owner, name, original)
     _originals.clear()
+    for variable, value in _variables.items():
+        if value is None:
+            os.environ.pop(variable, None)
+        else:
+            os.environ[variable] = value
 
 
 def _init(

@@ -203,7 +203,7 @@ class Playground:
         self._check(replay is not None)
         self._dump = Path(os.path.abspath(path)) if (path := record or replay) is not None else None
         self._checks = check
-        self._environment = {**os.environ, **environment} if environment is not None else None
+        self._variables = dict(environment or {})
         self._folder = os.path.abspath(folder if folder is not None else os.getcwd())
         self._has_subnet = subnet is not None
         self._options = RecordOptions(
@@ -273,7 +273,7 @@ class Playground:
         self._agent = Seat(here)
         stack.callback(self._agent.end)
         with there:
-            self._plg = Plg(functools.partial(self._order, there.fileno()), self._environment)
+            self._plg = Plg(functools.partial(self._order, there.fileno()), {**os.environ, **self._variables})
         stack.callback(self._plg.close)
         addresses = self._plg.await_standing()
         self._processes = {
@@ -430,7 +430,7 @@ class Playground:
         self._standing()
         line = command if isinstance(command, str) else shlex.join(command)
         given = input.encode() if isinstance(input, str) else input
-        variables = {**os.environ, **(self._environment or {}), **(environment or {})}
+        variables = {**os.environ, **inside.NO_PROXY, **self._variables, **(environment or {})}
         where = os.path.abspath(folder) if folder is not None else self._folder
         with Pipes(given) as pipes, self._agent.run(line, variables, where, pipes.theirs) as conversation:
             if not pipes.carry_until(conversation.fileno(), timeout):
@@ -448,8 +448,8 @@ class Playground:
         self, function: Callable[..., T], /, *args: object, timeout: float | None = None, **kwargs: object
     ) -> T:
         """Call a function in a fork of this program that is in the seat's namespaces, with all of Python and
-        its C libraries; its result, or its exception. Both are pickled; what else it changes stays in the
-        fork.
+        its C libraries, as this program's user; its result, or its exception. Both are pickled; what else it
+        changes stays in the fork.
 
         CallError where it was killed or cannot be pickled; WaitTimeoutError after so many seconds.
         """

@@ -29,7 +29,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from select import EPOLLIN, EPOLLOUT
 from typing import Final
 
@@ -37,7 +37,6 @@ from netplayground.replay.waiting import Activity
 from netplayground.session.activity import look_at
 from netplayground.session.outcome import emit_ending
 from netplayground.session.parcel import pack
-from netplayground.session.plan import Plan
 from netplayground.session.processes import Processes, RunningProcess
 from netplayground.session.sinks import Sinks
 from netplayground.traffic.loop import Loop
@@ -92,13 +91,14 @@ class Control:
     def attend(
         self,
         loop: Loop,
-        plan: Plan,
+        addresses: Mapping[str, Sequence[str]],
         processes: Processes,
         flush: Callable[[], None],
         end: Callable[[str], None],
         questions: Questions,
     ) -> None:
-        """Serve from now on; `end(why)` ends the run, a second time it does nothing."""
+        """Serve from now on. `addresses`: of all processes of the run, by position; `end(why)` ends it, a
+        second time it does nothing."""
         self._loop, self._processes, self._flush, self._end = loop, processes, flush, end
         self._questions = questions
         self._named = {process.planned.name: process for process in processes.all}
@@ -111,9 +111,6 @@ class Control:
             processes.hold()
             seat = self.seat
             loop.again(lambda: processes.let_start(seat))
-        addresses = {
-            process.name: [str(process.address4), str(process.address6)] for process in plan.processes
-        }
         self._say({"event": "stands", "addresses": addresses})
 
     def answer_all(self) -> None:
@@ -187,7 +184,9 @@ class Control:
         port = request.get("port")
         match what:
             case "start" if process.started or process.is_gone:
-                self._answer(identity, {"error": f"cannot start {name}: it has been started before"})
+                self._answer(
+                    identity, {"error": f"cannot start {name}: it has been started or stopped before"}
+                )
             case "start":
                 self._processes.let_start(str(name))
                 self._answer(identity, {})

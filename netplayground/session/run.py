@@ -50,6 +50,7 @@ _SAME_SIGNAL_S = 0.5  # timeout(1) and others signal the process and then its gr
 _UNIX_POLL_S = 0.25
 _SETTLE_STEP_S = 0.02
 _SETTLE_QUIET_STEPS = 10
+_TOLD_ADDRESSES = 2  # the link-local one is of no use without its device
 
 
 class Run(ABC):
@@ -159,8 +160,13 @@ class Run(ABC):
         if self._plan.timeout_s is not None:
             self._loop.call_after(self._plan.timeout_s, self._on_timeout)
         if self._control is not None:
+            has_ipv6 = self._ground.proxy.has_ipv6
+            addresses = {
+                process.name: [str(address) for address in own_addresses(process, has_ipv6)[:_TOLD_ADDRESSES]]
+                for process in self._plan.processes
+            }
             self._control.attend(
-                self._loop, self._plan, self._processes, self._flush, self._end_once, self._questions()
+                self._loop, addresses, self._processes, self._flush, self._end_once, self._questions()
             )
         self._processes.start()
         self._loop.run()
