@@ -27,9 +27,12 @@ _WINDOWS = (1 << 11, 1 << 16)  # and behind it
 _LONGEST_LEFT = 16
 _LEAST_LEFT = 4
 _LONGEST_RIGHT = 8
-_ALIKE = (8, 4)  # bytes by which two streams are known to go on alike
+_ALIKE = ((8, 1 << 16), (4, 64))
+"""Bytes by which two streams are known to go on alike, and how far from the difference that is looked for: a
+few may be alike by chance."""
 _MOST_RULES = 256
-_MOST_GAPS = 256  # of one stream: what differs more often is something else
+_MOST_GAPS = 128  # of one stream: what differs more often is something else
+_LONGEST_WHOLE = 64  # bytes of a stream in which nothing is constant
 _MOST_VALUES = 64  # of one rule, that are kept
 
 _KEY = re.compile(rb"[\"']?[A-Za-z_][\w.-]{0,40}[\"']?[ \t]*[:=][ \t]*[\"'(\[<]?\Z")
@@ -107,6 +110,8 @@ class RuleBook:
     """All rules so far."""
 
     rules: list[Rule] = field(default_factory=list)
+    lost: set[object] = field(default_factory=set)
+    """Streams, by their keys, in which something differs that no rule can cover."""
     _masks: dict[bytes, Mask] = field(default_factory=dict)
 
     def mask(self, text: bytes) -> Mask:
@@ -170,6 +175,7 @@ class Two:
     one: Open
     other: Open
     where: str
+    key: object
 
 
 class Walk:
@@ -190,6 +196,8 @@ class Walk:
 
     def learn(self, two: Two) -> None:
         """Learn all that there is to be learned of two streams."""
+        if two.key in self._book.lost:
+            return
         place, stuck, gaps = (0, 0, 0), 0, 0
         last = (-1, -1)
         while (found := self._first_difference(two, place)) is not None and gaps < _MOST_GAPS:
@@ -199,7 +207,8 @@ class Walk:
             last = mine, their
             gap = _find_gap(two, mine, their, constant)
             if gap is None or stuck > 1:
-                return  # the comparison will say what no rule covers
+                self._book.lost.add(two.key)  # the comparison will say it
+                return
             if self._book.add(gap.sample):
                 self.has_learned = True
                 self._make_masks()
@@ -302,12 +311,12 @@ def _up_to_alike(
     one: bytes, other: bytes, at: int, is_binary: bool, is_whole: bool
 ) -> tuple[int, int, int, bool] | None:
     """Where both go on alike again; the nearest such place."""
-    for size in _ALIKE:
-        found = _alike_again(one, other, at, size)
+    for size, farthest in _ALIKE:
+        found = _alike_again(one[: at + farthest], other[: at + farthest], at, size)
         if found is not None:
             break
     else:
-        if not is_whole:
+        if not is_whole or (at == 0 and max(len(one), len(other)) > _LONGEST_WHOLE):
             return None
         found = len(one), len(other)
     end, their_end = found

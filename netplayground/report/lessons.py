@@ -159,6 +159,7 @@ class _Pupil:
                     lambda at, data=first: Readable(data[at:]),  # type: ignore[misc]
                     lambda at, data=second: Readable(data[at:]),  # type: ignore[misc]
                     where,
+                    (first, second),
                 )
             )
 
@@ -255,7 +256,7 @@ def _two(one: Tape, other: Tape, ours: Record, theirs: Record, side: int) -> Two
         return open_at
 
     where = f"{connection_text(one, ours)}, {SIDES[side]}"
-    return Two(opened(one, ours), opened(other, theirs), where)
+    return Two(opened(one, ours), opened(other, theirs), where, (ours.number, theirs.number, side))
 
 
 def _two_answers(
@@ -267,7 +268,8 @@ def _two_answers(
         for tape, (record, exchange) in ((one, ours), (other, theirs))
     )
     where = f"{connection_text(one, ours[0])}, {SIDES[SERVER]}"
-    return Two(lambda at: Readable(first[at:]), lambda at: Readable(second[at:]), where)
+    key = ours[0].number, ours[1].start, theirs[0].number, theirs[1].start
+    return Two(lambda at: Readable(first[at:]), lambda at: Readable(second[at:]), where, key)
 
 
 _Unsure = tuple[Record, Record, tuple[int, ...]]

@@ -171,7 +171,8 @@ def body_of(values: Iterable[bytes], is_binary: bool) -> bytes:
     lengths = {len(value) for value in seen}
     if len(lengths) == 1:
         return b"(?s:.{%d})" % length if (length := lengths.pop()) > 1 else b"(?s:.)"
-    return b"(?s:.{%d,%d}?)" % (min(lengths), max(lengths) + max(16, max(lengths) // 4))
+    room = max(16, max(lengths) // 4)
+    return b"(?s:.{%d,%d}?)" % (max(min(1, *lengths), min(lengths) - room), max(lengths) + room)
 
 
 def emit_literal(octets: bytes) -> bytes:

@@ -126,6 +126,16 @@ def test_what_no_rule_can_cover_is_said() -> None:
     assert "opened a connection that A does not have" in lesson.differences[0].verdict.divergences[0].text
 
 
+def test_noise_is_given_up_soon() -> None:
+    """What is encrypted, or of another program, has nothing constant."""
+
+    def tape(seed: int) -> Tape:
+        return run(seed, lambda dice, number: dice.randbytes(100_000), 8)
+
+    lesson = lesson_of(tape(1), tape(2))
+    assert not lesson.is_enough and len(lesson.rules.ignore) <= 4
+
+
 def test_a_rule_that_covers_whole_streams_is_warned_of() -> None:
     def tape(seed: int) -> Tape:
         return run(seed, lambda dice, number: b"%d" % dice.randrange(10**6), 1)
