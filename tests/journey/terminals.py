@@ -94,6 +94,10 @@ class Screen:
         self.status = os.waitstatus_to_exitcode(status)
         return self.status
 
+    def read_now(self) -> bool:
+        """Take what there is; False at the end."""
+        return self._read(DEADLINE_S)
+
     def _read(self, timeout: float) -> bool:
         """Whether there was more to read in time."""
         assert timeout > 0 and select.select([self.descriptor], [], [], timeout)[0], f"too late: {self.text}"

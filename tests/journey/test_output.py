@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from journey.replays import replay_command
 from journey.runs import Place, Run, python, record, record_command, run, running
+from journey.shows import much
 from journey.terminals import Screen
 
 from needs import needs_root
@@ -86,6 +87,10 @@ def test_output_keeps_a_file_for_each(place: Place) -> None:
     logs = place.path / "logs"
     assert (logs / "db.log").read_bytes() == bytes(range(256)) + b"err\n"
     assert (logs / "app.log").read_bytes() == b""
+
+
+def test_much_that_is_printed_comes_whole_and_in_order(place: Place) -> None:
+    much(place, 200_000)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shlex
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from journey.replays import replay_command
 from journey.runs import Place, python, record, record_command
+from journey.shows import killed_on_a_terminal
 from journey.terminals import Screen
 
 OPEN = "of 0 connections open"
@@ -80,6 +82,10 @@ def test_killed_plg_leaves_the_terminal_as_it_was(place: Place) -> None:
         assert screen.await_end() == -signal.SIGKILL
     assert_restored(screen)
     assert screen.lines[-1] == "p1 | word 3"
+
+
+def test_signals_at_odd_moments_leave_nothing(place: Place) -> None:
+    killed_on_a_terminal(place, 4, random.Random(time.time_ns()))
 
 
 def test_a_killed_relay_is_said_and_the_run_goes_on(place: Place) -> None:
