@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from capture.crowds import KINDS
-from journey import crowds, loads, pages, posts, programs, replays
+from journey import crowds, loads, pages, pairs, posts, programs, replays, shows
 from journey.ordinary import as_nobody
 from journey.replays import Program
 from journey.runs import Place
@@ -103,6 +103,10 @@ JOURNEYS: dict[str, Callable[[Place], None]] = {
     "50000-closed-by-client": lambda place: loads.one_after_another(place, 50_000, "client"),
     "50000-closed-by-server": lambda place: loads.one_after_another(place, 50_000, "server"),
     "1000-at-once": lambda place: loads.at_once(place, 1000),
+    "printed-gib": lambda place: shows.much(place, GIB // len(shows.LINE % 0)),
+    "killed-on-a-terminal": lambda place: shows.killed_on_a_terminal(
+        place, 50, random.Random(time.time_ns())
+    ),
     "report-page": lambda place: pages.large(place, 100_000),
     **{f"crowds-150000/{kind}": partial(crowds.imports, kind=kind, count=150_000) for kind in KINDS},
     "ten-minutes": lambda place: loads.load(place, 600),
@@ -113,6 +117,7 @@ JOURNEYS: dict[str, Callable[[Place], None]] = {
         for name, make in posts.POSTS.items()
     },
     "rally-10000": partial(post_series, name="rally-10000", make=partial(posts.rally, count=10_000), times=1),
+    **{f"diff/{name}": partial(pairs.compared, name=name, times=5) for name in programs.PROGRAMS},
     **{f"replay-256/{name}": partial(replay_series, name=name, times=20) for name in programs.CROWDS},
 }
 

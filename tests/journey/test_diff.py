@@ -1,14 +1,13 @@
 """Two good runs of real programs say the same, under the rules that their replays have and under those that
-are learned from them; and what is learned is used in a replay as it is."""
+are learned from them; and what is learned is used in a replay as it is.
+
+More programs, and each five times, in `scripts/soak diff`."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from journey import programs
-from journey.replays import Program
-from journey.runs import Ended, Place, plg, record_command, run
+from journey.pairs import compared, diff, learned, recorded
+from journey.runs import Place, plg, run
 
 from needs import needs_program, needs_tun
 
@@ -42,39 +41,9 @@ RESOLVER = (
 DIG = "for i in 1 2 3; do dig +short +tries=5 +time=1 @10.0.0.1 a.test; done"
 
 
-def recorded(place: Place, name: str, server: str, client: str, *options: str) -> Path:
-    """A good run."""
-    dump = place.path / name
-    words = record_command(dump, [*options, "--until", "client"], [f"server: {server}", f"client: {client}"])
-    ended = run(place, words, deadline_s=60)
-    assert ended.status == 0, ended
-    return dump
-
-
-def diff(place: Place, *words: object) -> Ended:
-    return run(place, plg("diff", *map(str, words)))
-
-
-def learned(place: Place, *dumps: Path) -> Path:
-    rules = place.path / "rules"
-    ended = diff(place, "--learn", "-o", rules, *dumps)
-    assert ended.status == 0 and "under them the recordings say the same" in ended.stderr, ended
-    return rules
-
-
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_two_good_runs_say_the_same(place: Place, name: str) -> None:
-    program: Program = programs.make(name, place)
-    dumps = []
-    for run_name in ("one", "two"):
-        program.refresh()
-        options = ["--ready", f"server:{program.port}", *program.options]
-        dumps.append(recorded(place, run_name, program.server, program.client, *options))
-    ignored = [word for rule in program.ignore for word in ("--ignore", rule)]
-    found = diff(place, *ignored, *dumps)
-    assert found.status == 0 and "say the same: 100 % of" in found.stdout, found
-    rules = learned(place, *dumps)
-    assert diff(place, "--ignore-file", rules, *dumps).status == 0
+    compared(place, name, 2)
 
 
 def test_rules_learned_from_two_runs_hold_for_a_third_and_in_a_replay(place: Place) -> None:
