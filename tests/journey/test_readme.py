@@ -124,7 +124,7 @@ class Wire:
 def _wired(place: Reader) -> Iterator[None]:
     """eth0 is 10.1.2.3 and has a server at port 5432; the reader has its program."""
     needs_root()
-    needs_program("ip", "tcpdump")
+    needs_program("ip")
     server = place.file("server", _SERVER)
     server.chmod(server.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
     place.wire = wire = Wire(Net(), Net())
@@ -261,13 +261,24 @@ def test_a_reader_has_something_to_prepare_for() -> None:
 @pytest.mark.parametrize("name", SECTIONS)
 def test_a_section_runs_as_it_is_printed(place: Place, name: str) -> None:
     todo = [block for block in section(name) if block.name not in NOT_RUN]
-    if any(block.kind == "sh" for block in todo):
-        needs_tun()
+    needed(todo)
     reader = Reader(place.folder("reader"))
     with PREPARED.get(name, nothing)(reader):
         if name != FIRST and todo:
             follow(reader, [next(block for block in section(FIRST) if block.kind == "sh")])
         follow(reader, todo)
+
+
+def needed(blocks: list[Block]) -> None:
+    """What a section's blocks ask for beside plg."""
+    said = " ".join(block.text for block in blocks)
+    if any(block.kind in ("sh", "python") for block in blocks):
+        needs_tun()
+        needs_program("redis-server", "redis-cli")  # of the first example
+    needs_program(*(name for name in ("tcpdump", "tshark") if f"{name} -" in said))
+    for name, module in (("--parquet", "pyarrow"), ("SELECT", "duckdb")):
+        if name in said and importlib.util.find_spec(module) is None:
+            cannot_run(f"needs {module}")
 
 
 def follow(reader: Reader, blocks: list[Block]) -> None:
@@ -326,8 +337,6 @@ def _python(reader: Reader, block: Block) -> str:
 
 
 def _sql(reader: Reader, block: Block) -> str:
-    if importlib.util.find_spec("duckdb") is None:
-        cannot_run("needs duckdb")
     text = "import duckdb, sys\nfor query in sys.argv[1].split(';\\n'): print(duckdb.sql(query))"
     query = shlex.quote(block.text.strip().rstrip(";"))
     return _sh(reader, Block(block.section, block.line, "sh", f"python -c {shlex.quote(text)} {query}\n"))
