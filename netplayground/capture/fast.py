@@ -163,7 +163,7 @@ class Batches:
         keys = {slot: lives.key(slot) for slot in odd.tolist()}
         self._release(odd)
         self._memories.append(Memory(rows, columns))
-        return Work(rows, find_runs(columns, rows), ordinary, [], keys)
+        return Work(rows, find_runs(columns, rows, strange), ordinary, [], keys)
 
     # -- 3: in the order of the capture ------------------------------------------------------------
 

@@ -17,6 +17,7 @@ import numpy as np
 from netplayground.capture.columns import V4_WORDS, V6_WORDS, Array, Columns
 from netplayground.capture.lives import Lives
 from netplayground.capture.network import turned
+from netplayground.capture.strange import is_strange
 from netplayground.dump.segments import SEGMENT_MOST
 from netplayground.packet.tcp import ACK, FIN, RST, SYN
 
@@ -182,10 +183,13 @@ def _shifted(places: Array) -> Array:
     return np.concatenate([np.array([-1]), places[:-1]])
 
 
-def find_runs(columns: Columns, rows: Rows) -> Runs:
-    """Find the runs."""
+def find_runs(columns: Columns, rows: Rows, strange: frozenset[bytes]) -> Runs:
+    """Find the runs: none of connections of which other packets come between the rows (see `strange`)."""
     count = len(rows.row)
     is_odd = (rows.flags & PLAIN_MASK != ACK) | ~rows.follows | (rows.length > SEGMENT_MOST)
+    if strange:
+        apart = [number for number, key in enumerate(rows.keys, rows.unknown) if is_strange(key, strange)]
+        is_odd |= np.isin(rows.connection, apart)
     begins = (rows.group == np.arange(count)) | is_odd
     begins[1:] |= is_odd[:-1]
     low = np.flatnonzero(begins)

@@ -17,6 +17,7 @@ from capture.frames import (
     Frame,
     Talk,
     ethernet,
+    in_time,
     pcap,
     pcapng,
     tcp,
@@ -208,6 +209,31 @@ def test_a_packet_that_is_not_usual_belongs_to_its_connection_though_that_is_ord
     assert short.written.connections == 1
     # A closed connection has nothing more to say.
     assert short.missing == long.missing == (2 if strange is cut_off and not is_closed else 0)
+
+
+def test_a_packet_that_is_not_usual_stays_in_its_place_between_those_that_are(tmp_path: Path) -> None:
+    """It overtakes one that follows upon the one before it: those two are no run."""
+    played = Talk().open().say(0, b"question").say(1, b"answer")
+    first, second, third = (played.send(0, PSH | ACK, data) for data in (b"first ", b"second ", b"third"))
+    played.frames[-3:] = [first, replace(third, packet=with_options(third.packet)[0]), second]
+    both_ways(tmp_path, pcap(in_time(played.frames + Talk(port=9).open().say(0, b"x" * 3000, 100).frames)))
+
+
+@settings(max_examples=12)
+@given(st.integers(0, 1 << 32), st.sampled_from([64, 1000, 1 << 15]))
+def test_a_crowd_of_which_some_packets_are_not_usual(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, batch: int
+) -> None:
+    chance, frames = random.Random(seed), []
+    for frame in perturbed(crowd(seed), seed) if seed % 2 else crowd(seed):
+        ways = [in_fragments] if frame.packet[0] >> 4 == 6 else [in_fragments, with_options, cut_off]
+        some = chance.choice(ways)(frame.packet) if chance.random() < 0.1 else [frame.packet]
+        chance.shuffle(some)
+        frames += [replace(frame, packet=packet) for packet in some]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "PACKETS_MOST", batch)
+        short, long = both_ways(tmp_path_factory.mktemp("crowd"), pcap(in_time(frames)))
+    assert short.written == long.written and short.missing == long.missing
 
 
 def test_a_long_stream_is_acknowledged_in_the_dump(tmp_path: Path) -> None:
