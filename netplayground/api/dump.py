@@ -188,7 +188,7 @@ def open_dump(path: Path | str, *, names: Sequence[str] = ()) -> Dump:
     """
     path = Path(path)
     with ExitStack() as stack:
-        recording = stack.enter_context(open_playable(path, names, _say_nothing))
+        recording = stack.enter_context(open_playable(path, names, _say_nothing, in_child=False))
         return Dump(recording, path, stack.pop_all())
 
 

@@ -9,10 +9,11 @@ import click
 
 from netplayground.cli.invocation import FILE, Invocation, debug_option
 from netplayground.cli.procfile import with_procfile
-from netplayground.cli.run_options import caller, run_options
+from netplayground.cli.run_options import run_options
 from netplayground.cli.summary import summary_lines
 from netplayground.cli.words import tell
 from netplayground.dump.appearing import check_distinct
+from netplayground.session.caller import caller
 from netplayground.session.plan import DEFAULT_SUBNET, RecordOptions, plan_record
 
 

@@ -11,10 +11,11 @@ import click
 from netplayground.cli.invocation import FILE, Invocation, debug_option
 from netplayground.cli.procfile import with_procfile
 from netplayground.cli.rules import rule_options, with_files
-from netplayground.cli.run_options import caller, run_options
+from netplayground.cli.run_options import run_options
 from netplayground.cli.summary import process_lines, summary_notes
 from netplayground.cli.verdict import verdict_lines
 from netplayground.cli.words import tell
+from netplayground.session.caller import caller
 from netplayground.session.plan import DEFAULT_SUBNET, RecordOptions
 
 

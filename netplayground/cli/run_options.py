@@ -1,17 +1,14 @@
-"""The options that recordings and replays share, and who asks."""
+"""The options that recordings and replays share."""
 
 from __future__ import annotations
 
-import grp
-import os
-import pwd
 from collections.abc import Callable
 from typing import TypeVar
 
 import click
 
 from netplayground.cli.invocation import FILE
-from netplayground.session.plan import DEFAULT_GRACE_S, DEFAULT_MTU, Caller, User
+from netplayground.session.plan import DEFAULT_GRACE_S, DEFAULT_MTU
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -69,17 +66,3 @@ def run_options(command: Function) -> Function:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
-
-
-def caller() -> Caller:
-    """Who started plg, and how names become numbers."""
-    return Caller(os.geteuid(), os.getegid(), _find_user, _find_group)
-
-
-def _find_user(name: str | int) -> User:
-    entry = pwd.getpwuid(name) if isinstance(name, int) else pwd.getpwnam(name)
-    return User(entry.pw_uid, entry.pw_gid)
-
-
-def _find_group(name: str) -> int:
-    return grp.getgrnam(name).gr_gid

@@ -17,7 +17,8 @@ from netplayground.cli.invocation import FILE, debug_option
 from netplayground.cli.summary import drop_words
 from netplayground.cli.words import columns, counted, hex_lines, printable, seconds, write_lines
 from netplayground.errors import UsageError
-from netplayground.session.outcome import DROPS_FACT, ENDED_FACT, ProcessOutcome, parse_ending
+from netplayground.session.endings import endings_of
+from netplayground.session.outcome import DROPS_FACT, ProcessOutcome
 
 if TYPE_CHECKING:
     from netplayground.dump.model import Connection, Event, Process
@@ -73,19 +74,6 @@ def find_connection(dump: Recording, number: int) -> Connection:
     raise UsageError(f"cannot show connection {number}: the dump holds {there}")
 
 
-def endings(dump: Recording) -> list[ProcessOutcome]:
-    """How each process ended, as far as the dump tells."""
-    outcomes = {
-        process.name: ProcessOutcome(process.name, process.position, process.command)
-        for process in dump.processes
-    }
-    for fact in dump.facts():
-        name = fact.fields.get("process")
-        if fact.kind == ENDED_FACT and isinstance(name, str) and name in outcomes:
-            outcomes[name] = parse_ending(outcomes[name], fact.fields)
-    return list(outcomes.values())
-
-
 def drops(dump: Recording) -> dict[str, dict[str, int]]:
     """What was dropped, by process and reason, as far as the dump tells."""
     found: dict[str, dict[str, int]] = {}
@@ -116,7 +104,7 @@ def lines_of_dump(dump: Recording, path: Path) -> Iterator[str]:
     if dump.ambiguous:
         yield f"ambiguous: {printable(dump.ambiguous)}"
     yield ""
-    rows = [_process_row(process, end) for process, end in zip(dump.processes, endings(dump), strict=True)]
+    rows = [_process_row(process, end) for process, end in zip(dump.processes, endings_of(dump), strict=True)]
     yield from columns([("process", "addresses", "ended", "command"), *rows])
     if len(dump.connections):
         yield ""
@@ -209,7 +197,8 @@ def head_of_dump(dump: Recording) -> dict[str, object]:
         "subnets": list(dump.run.subnets),
         "options": dict(dump.run.options),
         "processes": [
-            _json_of_process(process, end) for process, end in zip(dump.processes, endings(dump), strict=True)
+            _json_of_process(process, end)
+            for process, end in zip(dump.processes, endings_of(dump), strict=True)
         ],
         "datagrams_in_all": dump.totals.datagrams,
         "drops": drops(dump),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from netplayground.dump.recording import Recording
+from typing import TYPE_CHECKING
+
 from netplayground.session.outcome import ENDED_FACT, ProcessOutcome, parse_ending
+
+if TYPE_CHECKING:
+    from netplayground.dump.recording import Recording  # heavy: not for --help
 
 
 def endings_of(recording: Recording) -> list[ProcessOutcome]:

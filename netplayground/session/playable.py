@@ -16,16 +16,25 @@ _NO_CAPTURE = 1
 
 
 @contextmanager
-def open_playable(path: Path, names: Sequence[str], narrate: Callable[[str], None]) -> Iterator[Recording]:
+def open_playable(
+    path: Path, names: Sequence[str], narrate: Callable[[str], None], *, in_child: bool = True
+) -> Iterator[Recording]:
     """Open a recording; a capture is imported into a dump that is gone afterwards, and `narrate` told of it.
-    `names` are ADDRESS=NAME, for a capture. NotADumpError for what is neither."""
+    `names` are ADDRESS=NAME, for a capture. NotADumpError for what is neither. `in_child`: the import is a
+    fork's, for NumPy makes threads, and who goes into a namespace must have none."""
     try:
         recording = open_recording(path)
     except NotADumpError as error:
         if not (path.is_file() and path.stat().st_size) or _was_dump(path):
             raise
-        with _file_without_name() as dump, _import(path, dump, names, error, narrate) as imported:
-            yield imported
+        with _file_without_name() as dump:
+            try:
+                words = (_import_in_child if in_child else _import)(path, dump, names)
+            except CaptureError:
+                raise NotADumpError(f"{error}, nor is it a capture") from error
+            narrate(f"{path} is a capture of {words}")
+            with open_recording(dump) as imported:
+                yield imported
         return
     with recording:
         yield recording
@@ -50,14 +59,16 @@ def _file_without_name() -> Iterator[Path]:
         os.close(fd)
 
 
-def _import(
-    path: Path,
-    dump: Path,
-    names: Sequence[str],
-    refusal: NotADumpError,
-    narrate: Callable[[str], None],
-) -> Recording:
-    """Import in a child: NumPy makes threads, and who goes into a namespace must have none."""
+def _import(path: Path, dump: Path, names: Sequence[str]) -> str:
+    """Import a capture; in words, what was in it. CaptureError where it is none."""
+    from netplayground.capture.hosts import parse_names
+    from netplayground.capture.importing import ImportOptions, import_captures
+
+    imported = import_captures(ImportOptions((path,), dump, parse_names(names)))
+    return f"{imported.packets:,} packet{'s' if imported.packets != 1 else ''}"
+
+
+def _import_in_child(path: Path, dump: Path, names: Sequence[str]) -> str:
     here, there = os.pipe()
     child = os.fork()
     if not child:
@@ -68,28 +79,23 @@ def _import(
         words = said.read()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status == _NO_CAPTURE:
-        raise NotADumpError(f"{refusal}, nor is it a capture")
+        raise CaptureError(words)
     if status:
         raise DumpError(words or f"cannot import {path}: the import ended with status {status}")
-    narrate(f"{path} is a capture of {words}")
-    return open_recording(dump)
+    return words
 
 
 def _import_as_child(path: Path, dump: Path, names: Sequence[str], channel: int) -> int:
     """What the child does: its exit status, and words for the parent."""
-    from netplayground.capture.hosts import parse_names
-    from netplayground.capture.importing import ImportOptions, import_captures
-
     with open(channel, "w", encoding="utf-8") as parent:
         try:
-            imported = import_captures(ImportOptions((path,), dump, parse_names(names)))
-        except CaptureError:
-            return _NO_CAPTURE
+            words, status = _import(path, dump, names), 0
+        except CaptureError as error:
+            words, status = str(error), _NO_CAPTURE
         except PlaygroundError as error:
-            parent.write(str(error))
-            return error.exit_status
+            words, status = str(error), error.exit_status
         except Exception as error:  # the parent says it: what this child is part of must not go on twice
-            parent.write(f"cannot import {path}: {type(error).__name__}: {error}")
-            return PlaygroundError.exit_status
-        parent.write(f"{imported.packets:,} packet{'s' if imported.packets != 1 else ''}")
-    return 0
+            words = f"cannot import {path}: {type(error).__name__}: {error}"
+            status = PlaygroundError.exit_status
+        parent.write(words)
+    return status
