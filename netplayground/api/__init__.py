@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from netplayground.api.dump import Chunk, Conversation, Datagram, Dump, open_dump
-from netplayground.api.playground import Playground, Process
+from netplayground.api.playground import Playground
+from netplayground.api.process import Process
 from netplayground.api.results import Output, Recorded, Replayed
 from netplayground.api.runs import record, replay
 

@@ -406,6 +406,15 @@ def test_an_ordinary_users_playground_does_not_outlive_him_either(place: Place) 
         leader.process.wait(30)
 
 
+def test_what_this_machine_lacks_is_said(place: Place) -> None:
+    needs_root()
+    user = as_nobody(place, mode="600")
+    ended = run(place, [*user, sys.executable, str(LEADER), "all", str(place.dump)])
+    assert ended.status == 1
+    assert "netplayground.errors.SandboxError: " in ended.stderr and "/dev/net/tun" in ended.last_line
+    assert not place.dump.exists()
+
+
 def test_commands_run_as_another_user_where_root_says_so() -> None:
     needs_root()
     with Playground({"who": "id -u"}, uid=65534) as playground:
@@ -425,9 +434,7 @@ def record_both(place: Place) -> None:
 def play(playground: Playground, words: bytes = b"hello") -> bytes:
     playground.start("up", listening=PORT)
     playground.start("mid", listening=8000)
-    with playground.inside():
-        said = ask("mid", 8000, words)
-    return said + playground.call(ask, "up", PORT, b"called")
+    return play_on(playground, words)
 
 
 @pytest.mark.parametrize(
@@ -493,6 +500,30 @@ def test_a_process_that_the_recording_does_not_have_is_refused(place: Place) -> 
         Playground({"down": "true"}, replay=place.dump),
     ):
         pytest.fail("it stands")
+
+
+def compute(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+def test_a_replay_waits_while_the_program_computes_and_not_while_it_idles(place: Place) -> None:
+    record_both(place)
+    with Playground(BOTH, replay=place.dump, stall=0.5) as playground:
+        playground.start()
+        compute(1.5)  # in this program itself
+        playground.call(compute, 1.5)  # and in a fork that is in the seat
+        assert play_on(playground) == b"relayed HELLOCALLED"
+    idle = Playground(BOTH, replay=place.dump, stall=0.5)
+    with pytest.raises(errors.DivergedError, match=r"did not for 0\.5 s"), idle:
+        time.sleep(3)
+
+
+def play_on(playground: Playground, words: bytes = b"hello") -> bytes:
+    with playground.inside():
+        said = ask("mid", 8000, words)
+    return said + playground.call(ask, "up", PORT, b"called")
 
 
 # Whole runs.
