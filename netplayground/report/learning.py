@@ -68,11 +68,9 @@ class Rule:
     is_binary: bool
     values: list[bytes]
     where: str
-    places: int = 1
 
     def add(self, right: bytes, values: Sequence[bytes]) -> None:
         """One more place."""
-        self.places += 1
         self.right = self.right[: shared_length(self.right, right)]
         if len(self.values) < _MOST_VALUES:
             self.values += [value for value in values if value not in self.values]

@@ -149,12 +149,14 @@ class _Pairing:
 
     def _groups(self, half: Half) -> dict[_Group, list[Record]]:
         groups: dict[_Group, list[Record]] = defaultdict(list)
+        keys: dict[Key, Key] = {}
         for record in half.tape.records:
             key = self._key(*record.processes, record.port)
-            # A port of one recording only: an FTP server that chooses by itself takes others each time.
-            if key not in self._common and is_announced(half, record):
-                key = (*record.processes, DYNAMIC)
-            groups[key, record.outcome].append(record)
+            if key not in keys:
+                # A port of one recording only: an FTP server that chooses by itself takes others each time.
+                is_dynamic = key not in self._common and is_announced(half, record)
+                keys[key] = (*record.processes, DYNAMIC) if is_dynamic else key
+            groups[keys[key], record.outcome].append(record)
         return groups
 
     def _pair(self, group: _Group, ours: list[Record], theirs: list[Record]) -> None:
