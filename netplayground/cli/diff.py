@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from netplayground.report.lessons import Lesson
 
 DIFFERENT = 3
-_MOST_SHOWN = 10
+_MOST_SHOWN, _MOST_TOLD = 10, 100_000
 
 
 @click.command(
@@ -113,7 +113,7 @@ class Request:
                     halves,
                     options,
                     lambda done: progress.show(done, size),
-                    *([1 << 20] if self.shows_all or self.report_path else []),
+                    _MOST_TOLD if self.shows_all or self.as_json or self.report_path else _MOST_SHOWN,
                 )
         told = _as_json(self.paths[0], self.paths[1], difference)
         if self.as_json:

@@ -77,7 +77,7 @@ def compare(
             talks.open(two.records[two.record[event]])
         else:
             talks.go_on(event, code)
-        if not event & 0xFFF:
+        if not event & 0xFF and two.offset[event]:
             progress(two.offset[event])
     bench.now = max(bench.now, bench.b_ends.last_ns)
     talks.finish()
