@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 _MODES = ("none", "once", "new", "all")
 _MARK = (
-    "plg(*commands, live=(), ready=(), start=True, inside=True, **options): the processes of the fixture "
-    "`playground`, lines 'name: command'; who of them runs in a replay; who must listen before the next one "
-    "starts ('db', 'db:5432'); whether they are started, and the test's own sockets inside; else options of "
-    "netplayground.Playground"
+    "plg(*commands, live=(), ready=(), start=True, inside=True, dump=None, **options): the processes of the "
+    "fixture `playground`, lines 'name: command'; who of them runs in a replay; who must listen before the "
+    "next one starts ('db', 'db:5432'); whether they are started, and the test's own sockets inside; another path "
+    "of the dump than the usual one, from the test's folder; else options of netplayground.Playground"
 )
 _staged = pytest.StashKey["Staged"]()
 _has_passed = pytest.StashKey[bool]()
@@ -60,16 +60,17 @@ def playground(request: pytest.FixtureRequest) -> Iterator[Playground]:
 
 def _stage(item: pytest.Item) -> tuple[Staged | None, str]:
     """The playground of a test, set up; or why there is none."""
-    from netplayground.api.staging import Mode, Staged, Wanted, dump_path
+    from netplayground.api.staging import Mode, Staged, Wanted
     from netplayground.errors import PlaygroundError
 
     mark = item.get_closest_marker("plg")
     if mark is None:
         return None, "cannot make a playground: the test has no @pytest.mark.plg('name: command')"
     test = item.nodeid.partition("::")[2].replace("::", ".")
-    dump = dump_path(item.path.parent, item.path.stem, test)
+    mode = Mode(_mode(item.config))
     try:
-        staged = Staged(Wanted.of(*mark.args, **mark.kwargs), dump, Mode(_mode(item.config)))
+        wanted = Wanted.of(*mark.args, **mark.kwargs)
+        staged = Staged(wanted, item.path.parent, item.path.stem, test, mode)
         staged.__enter__()
     except PlaygroundError as error:
         return None, str(error)

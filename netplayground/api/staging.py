@@ -55,6 +55,7 @@ class Wanted:
     ready: tuple[str, ...] = ()
     start: bool = True
     inside: bool = True
+    dump: str | None = None
     options: Mapping[str, Any] | None = None
 
     @classmethod
@@ -67,6 +68,7 @@ class Wanted:
             ready=_words(words.pop("ready", ())),
             start=words.pop("start", True),
             inside=words.pop("inside", True),
+            dump=words.pop("dump", None),
             options=words,
         )
         for word in words:
@@ -83,9 +85,10 @@ class Wanted:
 class Staged:
     """A test's playground, from its set-up to its end."""
 
-    def __init__(self, wanted: Wanted, dump: Path, mode: Mode) -> None:
+    def __init__(self, wanted: Wanted, folder: Path, module: str, test: str, mode: Mode) -> None:
+        """`folder`, `module` and `test` are the test's: its file's folder and name, its own name."""
         self._wanted = wanted
-        self._dump = dump
+        self._dump = folder / wanted.dump if wanted.dump else dump_path(folder, module, test)
         self._mode = mode
         self._stack = ExitStack()
         self.is_over = False

@@ -209,6 +209,16 @@ def test_a_test_may_lead_its_processes_itself(place: Place) -> None:
         assert counts(test_run(place, suite=suite)) == {"passed": 1}
 
 
+def test_a_dump_of_the_command_line_serves_a_test(place: Place) -> None:
+    client = python("peers.py", "ask", 7000, "up", "hello")
+    commands = [UPPER, f"client: {client}"]
+    netplayground.record(place.path / "kept.traffic", commands, ready=["up"], until=["client"])
+    mark = 'dump="kept.traffic", seat="client"'
+    suite = re.sub(r"plg\(.*\)", f"plg({mark})", SUITE)
+    assert counts(test_run(place, "--plg-record=none", suite=suite)) == {"passed": 1}
+    assert counts(test_run(place, "--plg-record=none", suite=suite, say="help!")) == {"failed": 1}
+
+
 def test_a_damaged_dump_is_said(place: Place) -> None:
     test_run(place)
     dump_of(place).write_bytes(b"nonsense" * 100)
@@ -262,5 +272,7 @@ def test_the_shops_suite(place: Place) -> None:
 def test_an_ordinary_users_suite(place: Place) -> None:
     folder, user = shop_in(place), as_nobody(place)
     for _ in range(2):
-        ended = run(place, [*user, "env", "CI=", *pytest_command(str(folder), "-k", "is_kept")], deadline_s=200)
+        ended = run(
+            place, [*user, "env", "CI=", *pytest_command(str(folder), "-k", "is_kept")], deadline_s=200
+        )
         assert counts(ended)["passed"] == 1, ended
