@@ -19,8 +19,8 @@ _MODES = ("none", "once", "new", "all")
 _MARK = (
     "plg(*commands, live=(), ready=(), start=True, inside=True, dump=None, **options): the processes of the "
     "fixture `playground`, lines 'name: command'; who of them runs in a replay; who must listen before the "
-    "next one starts ('db', 'db:5432'); whether they are started, and the test's own sockets inside; another path "
-    "of the dump than the usual one, from the test's folder; else options of netplayground.Playground"
+    "next one starts ('db', 'db:5432'); whether they are started, and the test's own sockets inside; another "
+    "path of the dump than the usual one, from the test's folder; else options of netplayground.Playground"
 )
 _staged = pytest.StashKey["Staged"]()
 _has_passed = pytest.StashKey[bool]()
