@@ -18,6 +18,22 @@ from netplayground.errors import CaptureError, UsageError
 INSTRUCTION = struct.Struct("=HBBI")
 """struct sock_filter of linux/filter.h."""
 DROP_ALL = INSTRUCTION.pack(6, 0, 0, 0)
+KEEP_ALL = INSTRUCTION.pack(6, 0, 0, 0xFFFFFFFF)
+_LOAD, _JUMP_IF_EQUAL = 0x20, 0x15
+_HARDWARE, _DIRECTION = 0xFFFFF000 + 28, 0xFFFFF000 + 4
+"""What the kernel knows of a packet: SKF_AD_HATYPE, SKF_AD_PKTTYPE."""
+_LOOPBACK, _OUTGOING = 772, 4
+NO_ECHO = b"".join(
+    INSTRUCTION.pack(*each)
+    for each in (
+        (_LOAD, 0, 0, _HARDWARE),
+        (_JUMP_IF_EQUAL, 0, 3, _LOOPBACK),
+        (_LOAD, 0, 0, _DIRECTION),
+        (_JUMP_IF_EQUAL, 0, 1, _OUTGOING),
+        (6, 0, 0, 0),
+    )
+)
+"""Before another program: drops what goes out to the loopback, which comes in there, too."""
 
 _NAMES = ("libpcap.so.1", "libpcap.so.0.8")
 """As its authors call it, and as Debian does."""

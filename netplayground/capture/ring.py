@@ -15,6 +15,9 @@ protocol, and hears nothing until `start` binds it to the interface, after the f
   nobody misses it; the inner tag of QinQ stands in the frame.
 - The loopback interface shows each packet twice, as it goes out and as it comes in; PACKET_IGNORE_OUTGOING
   (Linux 4.20) leaves the second.
+- "any" is all interfaces, as it is for tcpdump: read with SOCK_DGRAM, and without what goes out to the
+  loopback (`filters.NO_ECHO`). What crosses two of them (a bridge and its port, both ends of a veth pair) is
+  seen twice.
 - An interface whose packets have no link header, or one that the importer does not know, is read with
   SOCK_DGRAM: the kernel leaves that header away, and what is left begins with IP.
 """
@@ -38,6 +41,7 @@ from netplayground.capture.link import ETHERNET, RAW
 from netplayground.capture.records import BATCH, Batch, Interface, Layout
 from netplayground.errors import CaptureError
 
+ANY = "any"
 SIZE = 64 << 20
 RETIRE_MS = 64
 """A block that is not full is ours after so long, if there is anything in it."""
@@ -50,7 +54,7 @@ _PROMISCUOUS = 1
 _SO_ATTACH_FILTER = 26
 _SIOCGIFHWADDR = 0x8927
 _NAME_SIZE = 16
-_ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
+_ARPHRD_ETHER, _ARPHRD_LOOPBACK, _ARPHRD_NONE = 1, 772, 0xFFFE
 _FRAME = 2048
 _IS_OURS, _IS_LOSING = 1, 4
 _STATUS, _PACKETS, _FIRST = 8, 12, 16
@@ -158,12 +162,13 @@ class Blocks:
 
 
 class Ring:
-    """The ring of one interface; it must be closed. `size` may be less than was asked for."""
+    """The ring of an interface, or of all (ANY); it must be closed. `size` may be less than was asked for."""
 
     def __init__(self, interface: str, size: int = SIZE) -> None:
         self.interface = interface
-        self._family = _hardware(interface)
-        self.index = _index(interface)
+        self._is_any = interface == ANY
+        self._family = _ARPHRD_NONE if self._is_any else _hardware(interface)
+        self.index = 0 if self._is_any else _index(interface)
         self.is_cooked = self._family not in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK)
         self._counts = Counts()
         kind = socket.SOCK_DGRAM if self.is_cooked else socket.SOCK_RAW
@@ -187,6 +192,8 @@ class Ring:
         self.size = self._allocate(block, max(2, size // block))
         if self._family == _ARPHRD_LOOPBACK:
             self._socket.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
+        if self._is_any:
+            self.attach(filters.KEEP_ALL)
         kind = Interface(RAW if self.is_cooked else ETHERNET, _TICKS)
         memory = mmap.mmap(self._socket.fileno(), self.size)
         self.blocks = Blocks(memory, block, kind, Path(self.interface))
@@ -214,6 +221,7 @@ class Ring:
 
     def attach(self, program: bytes) -> None:
         """Let the kernel drop what a filter (of `compile_filter`) does not let through."""
+        program = filters.NO_ECHO + program if self._is_any else program
         code = ctypes.create_string_buffer(program, len(program))
         head = struct.pack("HP", len(program) // filters.INSTRUCTION.size, ctypes.addressof(code))
         try:
@@ -227,11 +235,20 @@ class Ring:
             if promiscuous and self._family == _ARPHRD_ETHER:
                 request = struct.pack("=iHH8x", self.index, _PROMISCUOUS, 0)
                 self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, request)
-            self._socket.bind((self.interface, _ETH_P_ALL))
+            self._bind()
         except OSError as error:
             raise _cannot(self.interface, error.strerror) from error
         if number := self.take_error():
             raise _cannot(self.interface, "it is down" if number == errno.ENETDOWN else os.strerror(number))
+
+    def _bind(self) -> None:
+        if not self._is_any:
+            self._socket.bind((self.interface, _ETH_P_ALL))
+            return
+        # struct sockaddr_ll, of no interface: Python only knows those that have a name.
+        address = struct.pack("=H2si12x", socket.AF_PACKET, _ETH_P_ALL.to_bytes(2, "big"), 0)
+        if ctypes.CDLL(None, use_errno=True).bind(self.fileno(), address, len(address)):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
     def stop(self) -> None:
         """Hear nothing more; what the ring holds already can still be taken."""

@@ -36,7 +36,7 @@ _LINE_S = 10.0
     plg capture -i eth0 -f dump.traffic --filter "tcp port 5432" --name 10.1.2.3=db
     """,
 )
-@click.option("-i", "--interface", required=True, metavar="IFACE", help="Where to listen: eth0, lo, ...")
+@click.option("-i", "--interface", required=True, metavar="IFACE", help="Where to listen: eth0, lo, or any.")
 @click.option("-f", "--file", "dump_path", required=True, type=FILE, help="The dump to write.")
 @click.option(
     "--filter",

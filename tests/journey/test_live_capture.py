@@ -62,10 +62,13 @@ def has_begun(place: Place, net: Net) -> bool:
 
 
 def hearers(net: Net) -> int:
-    """Count the packet sockets that are bound: such a line has ETH_P_ALL and an interface."""
+    """Count the packet sockets that are bound: such a line has ETH_P_ALL and an interface, or it hears all of
+    them (SOCK_DGRAM)."""
     with net.entered():
         lines = Path("/proc/thread-self/net/packet").read_text().splitlines()[1:]
-    return sum(fields[3] == "0003" and fields[4] != "0" for fields in map(str.split, lines))
+    return sum(
+        fields[3] == "0003" and (fields[4] != "0" or fields[2] == "2") for fields in map(str.split, lines)
+    )
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -149,6 +152,56 @@ def test_it_counts_the_packets_that_tcpdump_counts(place: Place, wire: Wire) -> 
     imported = place.path / "imported.traffic"
     assert run(place, plg("import", str(capture_file), "-f", str(imported))).status == 0
     assert_same(read_streams(place.dump), read_streams(imported))
+
+
+def test_all_interfaces_at_once_and_the_loopback_once(place: Place, wire: Wire) -> None:
+    """As tcpdump counts them: of what goes out to the loopback it hears only that it comes in."""
+    (tcpdump,) = needs_program("tcpdump")
+    up, down = noise(1, 300_000), noise(2, 200_000)
+    capture_file = place.path / "by-tcpdump.pcap"
+    with wire.here.entered():
+        words = [
+            tcpdump,
+            "-i",
+            "any",
+            "-U",
+            "-B",
+            "32768",
+            "-w",
+            str(capture_file),
+            "-Z",
+            "root",
+            "tcp or udp",
+        ]
+        witness = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: hearers(wire.here) > 0 and capture_file.exists())
+    with capturing(place, wire.here, "-i", "any", "--filter", "tcp or udp") as capture:
+        wait_until(lambda: hearers(wire.here) == 2)
+        said = [Stream(wire.say(7000, up, down), (THERE, 7000), up, down)]
+        with wire.here.listen("127.0.0.1", 80) as listener, wire.here.connect("127.0.0.1", 80) as client:
+            server, _ = listener.accept()
+            with server:
+                speak(client, up, server)
+                speak(server, down, client)
+            said.append(Stream(client.getsockname(), ("127.0.0.1", 80), up, down))
+        with (
+            wire.here.datagrams("127.0.0.1", 5000) as hearer,
+            wire.here.datagrams("127.0.0.1", 5001) as speaker,
+        ):
+            for number in range(20):
+                speaker.sendto(b"%d" % number, hearer.getsockname())
+                assert hearer.recv(99) == b"%d" % number
+        ended = capture.stop()
+    wait_until(lambda: capture_file.stat().st_size > 1_000_000)
+    witness.send_signal(signal.SIGINT)
+    _, words_said = witness.communicate(timeout=DEADLINE_S)
+    (seen,) = re.findall(r"(\d+) packets captured", words_said)
+    assert ended.status == 0 and drops_of(ended) == 0, ended
+    assert ended.stderr.startswith(f"plg: {int(seen):,} packets"), (ended, words_said)
+    assert_same(read_streams(place.dump), said)
+    with open_dump(place.dump) as dump:
+        assert [dump.payload(each) for each in dump.datagrams()] == [b"%d" % number for number in range(20)]
+        assert not missing_of(dump)
 
 
 # -- too slow ------------------------------------------------------------------------------------------
@@ -369,8 +422,8 @@ def test_a_terminal_sees_how_far_it_has_come(place: Place, wire: Wire) -> None:
         speaker.sendto(b"one", hearer.getsockname())
         hearer.recv(100)
     shown = ""
-    while "plg: 1 packet, 0 dropped, 0 connections" not in shown:
-        shown += os.read(leader, 10_000).decode()
+    while "1 packet · 0 dropped · 0 connections" not in shown:
+        shown += os.read(leader, 10_000).decode(errors="replace")
     capture.send_signal(signal.SIGINT)
     assert capture.wait(DEADLINE_S) == 0
     os.close(follower)
