@@ -20,10 +20,12 @@ from netplayground.replay.rules import Rules
 from netplayground.replay.streams import TapeStream, window_of
 from netplayground.replay.tape import NOBODY, Record, Tape
 from netplayground.report.diff import Difference, compare
+from netplayground.report.gaps import Readable, Two
 from netplayground.report.halves import Halves, make_halves
-from netplayground.report.learning import Readable, Rule, RuleBook, Two, Walk
+from netplayground.report.learning import Walk
 from netplayground.report.pairing import Half, Pairs, pair_up, side_says_same
 from netplayground.report.pools import Exchange, exchanges_of, shared_otherwise
+from netplayground.report.rulebook import Rule, RuleBook
 
 _MOST_ROUNDS = 24
 _LONGEST = 1 << 24  # bytes of a stream in which exchanges are looked at
