@@ -9,6 +9,10 @@ from typing import TypeVar
 
 import click
 
+from netplayground.errors import PlaygroundError, UsageError
+
+_LARGEST = 1 << 24  # octets of a file of rules
+
 from netplayground.cli.invocation import FILE
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -48,10 +52,21 @@ def with_files(
     ignore: Sequence[str], echo: Sequence[str], files: Sequence[Path]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The words of --ignore and --echo, and those that the files hold."""
-    from netplayground.replay.rules import read_rules
+    from netplayground.replay.rules import parse_rules
 
-    read = [read_rules(path) for path in files]
+    read = [parse_rules(_octets(path), str(path)) for path in files]
     return (
         (*ignore, *(os.fsdecode(text) for rules in read for text in rules.ignore)),
         (*echo, *(str(rule) for rules in read for rule in rules.echo)),
     )
+
+
+def _octets(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            octets = file.read(_LARGEST + 1)
+    except OSError as error:
+        raise PlaygroundError(f"cannot read {path}: {error.strerror}") from error
+    if len(octets) > _LARGEST:
+        raise UsageError(f"cannot read {path} as rules: longer than {_LARGEST >> 20} MiB")
+    return octets

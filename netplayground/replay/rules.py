@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from netplayground.errors import PlaygroundError, UsageError
+from netplayground.errors import UsageError
 from netplayground.replay.masks import parse_masks
 from netplayground.replay.options import EchoRule, parse_echo_rule
 
 _ECHO = b"--echo "
-_LARGEST = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +25,8 @@ class Rules:
     echo: tuple[EchoRule, ...] = ()
 
 
-def read_rules(path: Path) -> Rules:
-    """Read a file of rules; UsageError, with the line, for what is none."""
-    try:
-        with path.open("rb") as file:
-            octets = file.read(_LARGEST + 1)
-    except OSError as error:
-        raise PlaygroundError(f"cannot read {path}: {error.strerror}") from error
-    if len(octets) > _LARGEST:
-        raise UsageError(f"cannot read {path} as rules: longer than {_LARGEST >> 20} MiB")
-    return parse_rules(octets, str(path))
-
-
 def parse_rules(octets: bytes, name: str) -> Rules:
-    """The rules of a file with this name."""
+    """The rules of a file with this name; UsageError, with the line, for what is none."""
     ignore: list[bytes] = []
     echo: list[EchoRule] = []
     for number, line in enumerate(octets.split(b"\n"), 1):

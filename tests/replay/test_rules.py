@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netplayground.errors import PlaygroundError, UsageError
+from netplayground.errors import UsageError
 from netplayground.replay.options import EchoRule
-from netplayground.replay.rules import Rules, emit_rules, parse_rules, read_rules
+from netplayground.replay.rules import Rules, emit_rules, parse_rules
 
 FILE = b"# dates\n(?<=Date: )[^\\r\\n]*\n\n--echo 0:2@53\nend with a blank \n\\# no comment\n"
 RULES = Rules((b"(?<=Date: )[^\\r\\n]*", b"end with a blank ", b"\\# no comment"), (EchoRule(0, 2, 53),))
@@ -53,10 +51,3 @@ def test_any_bytes_are_rules_or_refused(octets: bytes) -> None:
         assert "\n" not in str(error)
     else:
         assert all(rule and b"\n" not in rule for rule in rules.ignore)
-
-
-def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
-    with pytest.raises(PlaygroundError, match=r"cannot read .*/none: No such file or directory"):
-        read_rules(tmp_path / "none")
-    with pytest.raises(PlaygroundError, match="Is a directory"):
-        read_rules(tmp_path)
