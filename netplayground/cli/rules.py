@@ -9,11 +9,10 @@ from typing import TypeVar
 
 import click
 
+from netplayground.cli.invocation import FILE
 from netplayground.errors import PlaygroundError, UsageError
 
 _LARGEST = 1 << 24  # octets of a file of rules
-
-from netplayground.cli.invocation import FILE
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
