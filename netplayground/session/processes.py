@@ -111,6 +111,10 @@ class Processes:
                         return rule
         return None
 
+    def awaited_by(self, process: RunningProcess) -> tuple[ReadyRule, ...]:
+        """What must still be before this one may start."""
+        return tuple(rule for rule in self._plan.awaited_by(process.planned) if rule not in self._ready)
+
     def finish(self) -> None:
         """End them all: the kill signal, the grace, SIGKILL; at once for those that never started."""
         self._is_ending = True

@@ -256,7 +256,21 @@ class Run(ABC):
     def _process_states(self) -> tuple[ProcessStatus, ...]:
         """Every process of the plan, those that are played from a dump too."""
         running = {process.planned.name: process for process in self._processes.all}
-        return tuple(_status_of(planned, running.get(planned.name)) for planned in self._plan.processes)
+        return tuple(self._status_of(planned, running.get(planned.name)) for planned in self._plan.processes)
+
+    def _status_of(self, planned: PlannedProcess, process: RunningProcess | None) -> ProcessStatus:
+        if process is None:
+            return ProcessStatus(planned.name, "played from the dump", is_running=False)
+        outcome = process.outcome
+        if process.has_ended:
+            return ProcessStatus(planned.name, outcome.describe(), False, outcome.has_failed)
+        if process.started:
+            return ProcessStatus(planned.name, "ending" if outcome.ended_by_plg else "running", True)
+        servers = ", ".join(
+            rule.name if rule.port is None else f"{rule.name}:{rule.port}"
+            for rule in self._processes.awaited_by(process)
+        )
+        return ProcessStatus(planned.name, f"waiting for {servers}" if servers else "waiting", False)
 
     def _dropped(self) -> int:
         return sum(sum(counts.values()) for counts in self._count_drops().values())
@@ -271,17 +285,6 @@ class Run(ABC):
         }
         drops[self._proxy_link.name]["for want of descriptors"] = self._interceptor.refused_for_room
         return {name: {why: n for why, n in counts.items() if n} for name, counts in drops.items()}
-
-
-def _status_of(planned: PlannedProcess, process: RunningProcess | None) -> ProcessStatus:
-    if process is None:
-        return ProcessStatus(planned.name, "played from the dump", is_running=False)
-    outcome = process.outcome
-    if process.has_ended:
-        return ProcessStatus(planned.name, outcome.describe(), False, outcome.has_failed)
-    if process.started:
-        return ProcessStatus(planned.name, "ending" if outcome.ended_by_plg else "running", is_running=True)
-    return ProcessStatus(planned.name, "waiting", is_running=False)
 
 
 def own_addresses(process: PlannedProcess, has_ipv6: bool) -> list[IPv4Address | IPv6Address]:

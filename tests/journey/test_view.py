@@ -55,6 +55,14 @@ def test_a_run_is_seen_while_it_goes(place: Place, columns: int) -> None:
     ]
 
 
+def test_it_says_whom_a_process_waits_for(place: Place) -> None:
+    options = ("--timeout", "2", "--ready", "db:5432")
+    with recording(place, "db: sleep 77", "app: true", options=options) as screen:
+        screen.await_text("app  waiting for db:5432")
+        assert screen.await_end() == 124
+    assert_restored(screen)
+
+
 def test_a_prompt_stands_in_the_view_until_its_line_ends(place: Place) -> None:
     asks = "sleep 1; printf 'name? '; sleep 1; echo joe"
     with recording(place, asks, "sleep 3", options=("--until", "p1")) as screen:
