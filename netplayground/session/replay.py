@@ -17,6 +17,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
 from netplayground.dump.model import CLIENT, SERVER
 from netplayground.dump.recording import Recording
 from netplayground.dump.soundness import Soundness
+from netplayground.errors import DumpError
 from netplayground.replay.exchange import Delivery
 from netplayground.replay.flows import LINK_LOCAL, Letter
 from netplayground.replay.masks import address_masks, parse_masks
@@ -70,12 +71,21 @@ def replay(
     The calling process moves into a network namespace of its own for good, and must have one thread.
     """
     tape = load_tape(recording)
+    _check_playable(tape)
     with stand(plan, streams) as ground, ExitStack() as stack:
         replaying = Replaying(plan, options, recording, tape, narrate, ground, control)
         stack.callback(replaying.close)
         if watch is not None:
             replaying.be_watched(watch)
         return replaying.run()
+
+
+def _check_playable(tape: Tape) -> None:
+    """Raise DumpError for a capture of which nothing is whole: to play nothing would look like success."""
+    if tape.left_out and not tape.records and not tape.flows.all:
+        _, why = max((each.bytes, each.why) for each in tape.left_out)
+        count = len(tape.left_out)
+        raise DumpError(f"cannot replay the capture: of its {count:,} connections none is whole: {why}")
 
 
 class Replaying(Run):

@@ -10,11 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from capture.frames import CLIENT as CLIENT4
+from capture.frames import CLIENT6, SERVER6, Frame, Talk, pcap, write
+from capture.frames import SERVER as SERVER4
 from journey import programs, replays
 from journey.replays import Program
-from journey.runs import Ended, Place, record_command, run, witnessed
+from journey.runs import Ended, Place, python, record_command, run, witnessed
 
-from needs import needs_program
+from needs import needs_program, needs_tun
 
 SERVER, CLIENT = "10.0.0.1", "10.0.0.2"
 AS_POSTGRES = "exec setpriv --reuid=postgres --regid=postgres --init-groups -- sh -c"
@@ -45,6 +48,64 @@ def replay_capture(place: Place, capture: Path, program: Program, command: str) 
     assert (found["connections_matched"], found["bytes_matched"]) == (found["connections"], found["bytes"])
     assert found["connections"] and not found["left_out"]
     return ended
+
+
+ECHO_PORT = 7
+
+
+def captured_echoes(count: int) -> list[Frame]:
+    """Conversations with an echo server in either family, many at a time, as they were captured."""
+    frames: list[Frame] = []
+    for number in range(count):
+        ends = (CLIENT6, SERVER6) if number % 2 else (CLIENT4, SERVER4)
+        played = Talk(2000 + number, ECHO_PORT, *ends, initial=(number << 20, number << 21))
+        played.time_ns += number * 10_000
+        played.open()
+        for line in range(3):
+            word = (b"line %d of %d" % (line, number)).ljust(60, b".") + b"\n"
+            played.say(0, word).say(1, word)
+        frames += played.close().frames
+    return sorted(frames, key=lambda frame: frame.time_ns)
+
+
+def replay_to_echo(place: Place, frames: list[Frame], *, snap: int = 65535) -> Ended:
+    needs_tun()
+    capture = write(place.path / "capture.pcap", pcap(frames, snap=snap))
+    names = ["--name", f"{SERVER4}=server", "--name", f"{SERVER6}=server"]
+    options = [*names, "--report", str(place.path / "report.json")]
+    return run(
+        place, replays.replay_command(capture, [f"server: {python('talk.py', 'echo', ECHO_PORT)}"], options)
+    )
+
+
+def test_many_captured_clients_of_both_families_at_a_live_server(place: Place) -> None:
+    ended = replay_to_echo(place, captured_echoes(300))
+    assert ended.status == 0 and "100 % of 300 connections" in ended.stderr, ended
+
+
+def test_what_was_not_captured_whole_is_left_out_and_listed_and_the_share_is_said(place: Place) -> None:
+    frames = captured_echoes(40)
+    # The middle of it, and of that a packet with data is missing.
+    frames = frames[100:-60]
+    lost = next(at for at, frame in enumerate(frames) if b"line 1" in frame.packet)
+    del frames[lost]
+    ended = replay_to_echo(place, frames)
+    found = json.loads((place.path / "report.json").read_text())
+    assert ended.status == 0, ended
+    assert found["connections_matched"] == found["connections"] >= 10
+    assert len(found["left_out"]) >= 10
+    assert {each["why"] for each in found["left_out"]} == {
+        "its beginning was not captured",
+        "bytes of it were not captured",
+    }
+    assert f"left out: {len(found['left_out'])} connections" in ended.stderr
+
+
+def test_a_capture_of_which_nothing_is_whole_is_no_success(place: Place) -> None:
+    """A snap length leaves the headers, and no conversation."""
+    ended = replay_to_echo(place, captured_echoes(10), snap=66)
+    assert ended.status == 125, ended
+    assert "of its 10 connections none is whole: bytes of it were not captured" in ended.stderr, ended
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
