@@ -49,29 +49,36 @@ def nothing_is_left(place: Place) -> Iterator[None]:
     assert not left, f"left behind: {left}"
 
 
+PYTEST = [
+    sys.executable,
+    "-m",
+    "pytest",
+    "-q",
+    "-p",
+    "no:cacheprovider",
+    "--strict-markers",
+    "--basetemp=pytest",
+]
+
+
 def pytest_command(*words: str) -> list[str]:
-    """With the plugin, also where it is not installed, but found on the path."""
+    """With all plugins; ours also where it is not installed, but found on the path."""
     found = importlib.metadata.entry_points(group="pytest11")
     loaded = any(point.value == "netplayground.pytest_plugin" for point in found)
-    own = [] if loaded else ["-p", "netplayground.pytest_plugin"]
-    return [
-        sys.executable,
-        "-m",
-        "pytest",
-        *own,
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--strict-markers",
-        "--basetemp=pytest",
-        *words,
-    ]
+    return [*PYTEST, *([] if loaded else ["-p", "netplayground.pytest_plugin"]), *words]
 
 
-def test_run(place: Place, *words: str, suite: str = SUITE, say: str = "hello", **variables: str) -> Ended:
+def lean_command(*words: str) -> list[str]:
+    """With no plugin that is not needed: they take longer than the tests."""
+    xdist = ["-p", "xdist.plugin"] if "-n" in words else []
+    environment = ["env", "CI=", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1"]
+    return [*environment, *PYTEST, "-p", "netplayground.pytest_plugin", *xdist, *words]
+
+
+def test_run(place: Place, *words: str, suite: str = SUITE, say: str = "hello", ci: str = "") -> Ended:
     place.file("test_it.py", suite)
-    settings = [f"{name}={value}" for name, value in {"WORDS": say, "CI": "", **variables}.items()]
-    return run(place, ["env", *settings, *pytest_command(*words)], deadline_s=100)
+    environment, *command = lean_command(*words)
+    return run(place, [environment, f"WORDS={say}", command[0] + ci, *command[1:]], deadline_s=100)
 
 
 test_run.__test__ = False  # type: ignore[attr-defined]
@@ -138,11 +145,11 @@ def test_a_test_that_fails_leaves_no_dump_and_shows_what_processes_said(place: P
 
 
 def test_in_ci_nothing_is_recorded(place: Place) -> None:
-    ended = test_run(place, CI="true")
+    ended = test_run(place, ci="true")
     assert ended.status == 1 and counts(ended) == {"error": 1}
     assert f"cannot replay {dump_of(place)}: there is no such dump" in ended.stdout
-    assert counts(test_run(place, "--plg-record=once", CI="true")) == {"passed": 1}
-    assert counts(test_run(place, say="other", CI="true")) == {"failed": 1}
+    assert counts(test_run(place, "--plg-record=once", ci="true")) == {"passed": 1}
+    assert counts(test_run(place, say="other", ci="true")) == {"failed": 1}
 
 
 def test_new_records_where_the_commands_are_others(place: Place) -> None:
@@ -237,7 +244,7 @@ def test_pytest_that_is_killed_leaves_no_dump_and_no_process(place: Place) -> No
     place.file(
         "test_it.py", SUITE.replace("assert ask()", "ask(); open('on', 'w'); import time; time.sleep(1000)")
     )
-    with running(place, ["env", "CI=", *pytest_command()]) as started:
+    with running(place, lean_command()) as started:
         deadline = time.monotonic() + 60
         while not (place.path / "on").exists():
             assert time.monotonic() < deadline and started.process.poll() is None
