@@ -9,10 +9,14 @@ WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY netplayground netplayground
 RUN python -m venv /opt/plg \
-    && /opt/plg/bin/pip install --no-cache-dir --disable-pip-version-check . \
+    && /opt/plg/bin/pip install --no-cache-dir --disable-pip-version-check '.[capture]' \
     && /opt/plg/bin/python -m compileall -q /opt/plg
 
 FROM python:3.12-slim
+# What compiles the filters of `plg capture`.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libpcap0.8 \
+    && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/plg /opt/plg
 ENV PATH=/opt/plg/bin:$PATH
 WORKDIR /work
