@@ -17,6 +17,7 @@ import shlex
 import socket
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace as changed
 from pathlib import Path
@@ -62,8 +63,8 @@ class Playground:
 
     `processes`: commands by name, or lines "name: command" (or commands alone: p1, p2, …). With `record` the
     run becomes that dump; with `replay` that one is played, and `live` says who runs of those declared,
-    besides the seat; with neither it is recorded into a file without a name, for `dump` while the playground
-    is there. `seat` is the name under which this program takes part.
+    besides the seat; with neither it is recorded into a file without a name, for `dump` as long as there is
+    this object. `seat` is the name under which this program takes part.
 
     `subnet`, `uid`, `gid`, `kill_signal`, `grace`, `timeout`, `mtu`, `keep_hostname` are as the command has
     them, and for a replay `speed`, `flood`, `ignore` and so on; `speed` is "max" here, unless said
@@ -173,8 +174,10 @@ class Playground:
 
     def _enter(self, stack: contextlib.ExitStack) -> None:
         if self._dump is None:
-            unnamed = _unnamed_file(stack)
-            self._dump = Path(f"/proc/self/fd/{unnamed.fileno()}")
+            with tempfile.TemporaryFile() as file:
+                unnamed = os.dup(file.fileno())
+            weakref.finalize(self, os.close, unnamed)  # what was said can be read after the end, too
+            self._dump = Path(f"/proc/self/fd/{unnamed}")
         for name in self.live:
             self._outputs[name] = _unnamed_file(stack), _unnamed_file(stack)
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

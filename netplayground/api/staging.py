@@ -30,6 +30,7 @@ _LONGEST_NAME = 120
 _FOLDER = "dumps"
 _SUFFIX = ".traffic"
 _CATCH_UP_S = 2.0
+_MOST_SHOWN = 1 << 16
 _OURS = frozenset({"processes", "record", "replay", "check"})
 
 
@@ -130,11 +131,11 @@ class Staged:
         return divergences_words(self._dump, found, len(found))
 
     def outputs(self) -> Iterable[tuple[str, str]]:
-        """What each process said: a title and the text."""
+        """What each process said, the last of it: a title and the text."""
         for process in self.playground.processes:
             for stream, text in (("stdout", process.stdout), ("stderr", process.stderr)):
                 if text:
-                    yield f"{stream} of {process.name}", text
+                    yield f"{stream} of {process.name}", text[-_MOST_SHOWN:]
 
     def _is_to_be_recorded(self) -> bool:
         if self._mode is Mode.ALL:

@@ -242,6 +242,16 @@ def test_a_thread_may_be_outside_and_loopback_is_the_playgrounds_own() -> None:
         socket.create_connection(("127.0.0.1", port)).close()
 
 
+def test_what_was_said_without_a_dump_of_a_name_is_read_after_the_end_too() -> None:
+    with Playground(UPPER) as playground:
+        playground.start("up", listening=PORT)
+        with playground.inside():
+            ask("up", PORT, b"x")
+    assert [each.received for each in playground.conversations()] == [b"X\n"]
+    with playground.dump() as dump:
+        assert dump.is_complete
+
+
 def test_two_playgrounds_at_once_are_apart() -> None:
     with Playground(UPPER) as first, Playground({"up": BOTH["up"], "low": "sleep 1000"}) as second:
         first.start("up", listening=PORT)
