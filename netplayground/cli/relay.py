@@ -105,7 +105,8 @@ class Relay:
 
     def kill(self) -> None:
         """End it with whatever it still holds."""
-        os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
         self._await_end()
         self._channel.close()
 
