@@ -33,7 +33,11 @@ def main(how: str, dump: str) -> None:
         time.sleep(3)  # it holds all that its parent had
         os._exit(0)
     print("ready", flush=True)
-    if how.startswith("killed"):
+    if how == "killed-in-a-call":
+        playground.call(time.sleep, 1000)
+    elif how == "killed-in-a-command":
+        playground.run("sleep 1000 & sleep 1000")
+    elif how.startswith("killed"):
         time.sleep(1000)
     elif how == "ended":
         playground.__exit__(None, None, None)

@@ -379,7 +379,10 @@ def test_sockets_that_the_program_still_holds_do_not_keep_the_end_waiting(place:
         assert [connection.ending for connection in dump.connections] == [Ending.CLOSED]
 
 
-@pytest.mark.parametrize("how", ["killed", "killed-with-a-fork", "ended", "left-open"])
+@pytest.mark.parametrize(
+    "how",
+    ["killed", "killed-with-a-fork", "killed-in-a-call", "killed-in-a-command", "ended", "left-open"],
+)
 def test_nothing_outlives_the_program(place: Place, how: str) -> None:
     with running(place, [sys.executable, str(LEADER), how, str(place.dump)]) as leader:
         await_until(lambda: b"ready\n" in (place.path / "0.stdout").read_bytes())
