@@ -21,7 +21,7 @@ from netplayground.replay.verdict import Verdict
 from netplayground.sandbox.command import Streams
 from netplayground.session.caller import caller
 from netplayground.session.control import Control
-from netplayground.session.order import SEAT_COMMAND, Order
+from netplayground.session.order import Order
 from netplayground.session.outcome import RunSummary
 from netplayground.session.parcel import pack
 from netplayground.session.plan import DEFAULT_SUBNET, Plan, plan_record
@@ -30,6 +30,8 @@ from netplayground.session.record import record
 from netplayground.session.replay import replay
 from netplayground.session.replay_plan import plan_pace, plan_replay
 from netplayground.session.sinks import Sinks
+
+_NO_COMMAND = ":"
 
 Result = tuple[RunSummary, Verdict | None]
 
@@ -88,12 +90,12 @@ def carry_out(order: Order, control: Control) -> Result:
 
 
 def _commands(order: Order) -> list[str]:
-    own = [] if order.seat is None else [f"{order.seat}: {SEAT_COMMAND}"]
+    own = [] if order.seat is None else [f"{order.seat}: {_NO_COMMAND}"]
     return [*order.commands, *own]
 
 
 def _plan_record(order: Order) -> Plan:
-    return plan_record(order.options, _commands(order), caller())
+    return _seated(plan_record(order.options, _commands(order), caller()), order.seat)
 
 
 def _plan_replay(order: Order, recording: Recording) -> Plan:
@@ -101,9 +103,18 @@ def _plan_replay(order: Order, recording: Recording) -> Plan:
     options = order.options
     if order.keeps_addresses:
         options = replace(options, subnet=next(subnets, DEFAULT_SUBNET))
-    return plan_replay(
+    plan = plan_replay(
         options, _commands(order), recording.processes, caller(), keeps_addresses=order.keeps_addresses
     )
+    return _seated(plan, order.seat)
+
+
+def _seated(plan: Plan, seat: str | None) -> Plan:
+    """The plan with a seat that has no command, which no command line can say: nobody else can play it."""
+    processes = tuple(
+        replace(process, command="") if process.name == seat else process for process in plan.processes
+    )
+    return replace(plan, processes=processes)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,6 @@ from netplayground.session.replay_plan import ReplayWords
 Commands = Mapping[str, str] | Iterable[str]
 """Lines as the command takes them, or lines by name; one string is one line."""
 
-SEAT_COMMAND = ": the program that led this run"
-"""What a dump has as the command of a seat: a word of the shell that does nothing."""
-
 
 @dataclass(frozen=True, slots=True)
 class Order:

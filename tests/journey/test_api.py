@@ -75,6 +75,7 @@ def test_processes_run_when_the_program_says_so_and_the_dump_has_what_was_said(p
     with netplayground.open_dump(place.dump) as dump:
         assert dump.is_complete
         assert [process.name for process in dump.processes] == ["up", "mid", "test"]
+        assert dump.processes[2].command == ""  # so that `plg replay --sweep` does not play it
         assert (
             next(each.received for each in dump.conversations(server="mid", port=8000)) == b"relayed HELLO\n"
         )
