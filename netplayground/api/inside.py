@@ -29,13 +29,11 @@ from netplayground.api.seat import Seat
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 NO_PROXY = {"no_proxy": "*", "NO_PROXY": "*"}
 _FLAGS = socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-_METHODS = ("__init__", "connect", "connect_ex", "bind", "sendto")
-_FUNCTIONS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr")
 
 _lock = threading.Lock()
 _entered: list[Inside] = []
 _own = threading.local()
-_originals: dict[tuple[Any, str], Any] = {}
+_originals: dict[tuple[Any, str], Any] = {}  # of the last time: a thread may still be in a replacement
 _variables: dict[str, str | None] = {}
 
 
@@ -155,11 +153,9 @@ def _is_short_address(host: str) -> bool:
 
 
 def _replace() -> None:
-    replacements = globals()
-    for owner, names in ((socket.socket, _METHODS), (socket, _FUNCTIONS)):
-        for name in names:
-            _originals[owner, name] = vars(owner).get(name)
-            setattr(owner, name, replacements[f"_{name.strip('_')}"])
+    for (owner, name), replacement in _REPLACEMENTS.items():
+        _originals[owner, name] = vars(owner).get(name)
+        setattr(owner, name, replacement)
     for variable in NO_PROXY:
         _variables[variable] = os.environ.get(variable)
     os.environ.update(NO_PROXY)
@@ -171,7 +167,6 @@ def _restore() -> None:
             delattr(owner, name)
         else:
             setattr(owner, name, original)
-    _originals.clear()
     for variable, value in _variables.items():
         if value is None:
             os.environ.pop(variable, None)
@@ -285,3 +280,16 @@ def _gethostbyaddr(ip_address: str) -> tuple[str, list[str], list[str]]:
     if name is None:
         raise socket.herror(1, "Unknown host")
     return name, [], list(found)
+
+
+_REPLACEMENTS: dict[tuple[Any, str], Callable[..., object]] = {
+    (socket.socket, "__init__"): _init,
+    (socket.socket, "connect"): _connect,
+    (socket.socket, "connect_ex"): _connect_ex,
+    (socket.socket, "bind"): _bind,
+    (socket.socket, "sendto"): _sendto,
+    (socket, "getaddrinfo"): _getaddrinfo,
+    (socket, "gethostbyname"): _gethostbyname,
+    (socket, "gethostbyname_ex"): _gethostbyname_ex,
+    (socket, "gethostbyaddr"): _gethostbyaddr,
+}
