@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
-from netplayground.cli.main import main
+# Who interrupts plg before it can say so in one line ends it as any program, without a traceback.
+_is_heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+if _is_heard:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from netplayground.cli.main import main  # noqa: E402
+
+if _is_heard:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 __all__ = ["main"]
 
