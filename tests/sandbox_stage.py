@@ -68,17 +68,19 @@ def start_play(
     *commands: str,
     by_root: bool = True,
     own_tun: bool = True,
+    ordinary_id: int = ORDINARY_ID,
     prefix: Sequence[str] = (),
     **options: Any,
 ) -> Play:
     """Start the commands; `prefix` is what the play's own command line begins with.
 
     `own_tun`: an ordinary user finds a TUN device that is open to him, whatever the machine's is.
+    `ordinary_id` is that user.
     """
     readable, writable = os.pipe()
     mark = uuid.uuid4().hex
     task = json.dumps({"commands": commands, "options": options, "report": writable})
-    user = () if by_root else ordinary_user(own_tun)
+    user = () if by_root else ordinary_user(own_tun, ordinary_id)
     stage = subprocess.Popen(
         [*prefix, *user, sys.executable, str(_HERE / "sandbox_actor.py"), task],
         stdin=subprocess.DEVNULL,
@@ -99,11 +101,11 @@ _OWN_TUN = 'mount -t tmpfs tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200 
 
 
 @cache
-def ordinary_user(own_tun: bool = True) -> tuple[str, ...]:
+def ordinary_user(own_tun: bool = True, user_id: int = ORDINARY_ID) -> tuple[str, ...]:
     """What a command line begins with whose rest an ordinary user is to run."""
     needs_program("setpriv", "unshare")
     device = ("unshare", "--mount", "--propagation", "private", "sh", "-c", _OWN_TUN, "sh")
-    user = ("setpriv", f"--reuid={ORDINARY_ID}", f"--regid={ORDINARY_ID}", "--clear-groups")
+    user = ("setpriv", f"--reuid={user_id}", f"--regid={user_id}", "--clear-groups")
     prefix = (*(device if own_tun else ()), *user)
     trial = [*prefix, sys.executable, "-c", "import netplayground.sandbox, pytun"]
     if subprocess.run(trial, env=_environment(), capture_output=True, cwd="/").returncode:

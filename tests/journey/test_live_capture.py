@@ -415,7 +415,7 @@ def test_a_terminal_sees_how_far_it_has_come(place: Place, wire: Wire) -> None:
         capture = subprocess.Popen(
             plg("capture", "-i", "wire", "-f", str(place.dump), "--filter", "udp"),
             stderr=follower,
-            env=place.environment(),
+            env={**place.environment(), "TERM": "xterm"},
         )
     wait_until(lambda: has_begun(place, wire.there))
     with wire.here.datagrams(HERE) as speaker, wire.there.datagrams(THERE) as hearer:
