@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ def iovecs(*pieces: bytes) -> tuple[int, int, object]:
     return table.__array_interface__["data"][0], len(pieces), (arrays, table)
 
 
-def test_pieces_are_written_and_joined_in_their_order(tmp_path):
+def test_pieces_are_written_and_joined_in_their_order(tmp_path: Path) -> None:
     address, count, _alive = iovecs(b"one", b"", b"two" * 1000, b"three")
     fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
     assert vectors.write(fd, address, count) == 3008
@@ -34,14 +36,14 @@ def test_pieces_are_written_and_joined_in_their_order(tmp_path):
     os.close(fd)
 
 
-def test_what_the_kernel_refuses_is_an_error():
+def test_what_the_kernel_refuses_is_an_error() -> None:
     address, count, _alive = iovecs(b"one", b"two")
     with open("/dev/full", "wb") as file, pytest.raises(OSError) as caught:
         vectors.write(file.fileno(), address, count)
     assert caught.value.errno == errno.ENOSPC
 
 
-def test_a_short_write_is_gone_on_with(tmp_path, monkeypatch):
+def test_a_short_write_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     address, count, _alive = iovecs(b"one", b"two" * 50, b"three")
     fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
     monkeypatch.setattr(vectors, "write", lambda fd, *_: os.write(fd, b"onetw"))
@@ -51,7 +53,9 @@ def test_a_short_write_is_gone_on_with(tmp_path, monkeypatch):
     os.close(fd)
 
 
-def test_a_failed_write_cuts_the_file_back_to_its_last_whole_block(tmp_path, monkeypatch):
+def test_a_failed_write_cuts_the_file_back_to_its_last_whole_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     address, count, _alive = iovecs(b"one", b"two" * 50)
     fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
     out = Output(tmp_path / "file", fd, 0, lambda: 0)
@@ -66,7 +70,7 @@ def test_a_failed_write_cuts_the_file_back_to_its_last_whole_block(tmp_path, mon
     os.close(fd)
 
 
-def _full(fd: int, data: bytes, _write=os.write) -> int:
+def _full(fd: int, data: bytes, _write: Callable[[int, bytes], int] = os.write) -> int:
     if data[:5] == b"onetw":
         return _write(fd, data)
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
