@@ -33,6 +33,13 @@ _ASKED_AGAIN_NS = 3_000_000_000
 _NO_STREAMS = (Stream(), Stream())
 
 
+COUNTS = ("segments", "queued", "overlapping", "differing", "missing", "strays")
+"""Of a side's segments so many had to wait, and so many were not the connection's; so many of its bytes came
+again, as others, or never."""
+Counts = tuple[int, ...]
+"""COUNTS of the client, then of the server."""
+
+
 class Gaps(Enum):
     """What is done where bytes are missing that the receiver has acknowledged."""
 
@@ -302,6 +309,12 @@ class Connection:
                 return Ending.UNANSWERED if is_replaced or self._has_given_up() else Ending.OPEN
             return Ending.ABORTED if self.role(self.reset) == CLIENT else Ending.REFUSED
         return Ending.OPEN
+
+    def count_oddities(self) -> Counts:
+        """Give what had to be put right, nothing if all was as it should be."""
+        streams = self.streams if self.client == 0 else self.streams[::-1]
+        counts = tuple(getattr(stream, name) for stream in streams for name in COUNTS)
+        return counts if any(counts[1 : len(COUNTS)]) or any(counts[len(COUNTS) + 1 :]) else ()
 
     def _has_given_up(self) -> bool:
         """Say whether the client would have asked again by now (RFC 6298, 5.5: it waits twice as long each

@@ -58,7 +58,7 @@ class Script:
         self.actions.append((self.at, self.teller.finished, (connection, side)))
 
     def ended(self, connection: Connection, ending: Ending) -> None:
-        self.actions.append((self.at, self.teller.ended, (connection, ending)))
+        self.actions.append((self.at, self.teller.ended, (connection, ending, connection.count_oddities())))
 
     def datagram(self, packet: bytes, source: bytes, destination: bytes, is_error: bool) -> None:
         self.actions.append((self.at, self.teller.datagram, (packet, source, destination, is_error)))

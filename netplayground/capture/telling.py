@@ -8,6 +8,7 @@ never does. What a capture lacks of a connection is told by facts, so that a rep
     end-missing       what a side said last was not captured: a FIN, or a byte
     bytes-differ      so many bytes came twice, and not alike; those that came first are told
     cut               no more of it is told (--when-full cut)
+    put-right         at its end: how many segments had to wait, how many bytes came twice, ...
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import os
 from collections import deque
 
-from netplayground.capture.connection import Connection
+from netplayground.capture.connection import COUNTS, Connection, Counts
 from netplayground.capture.hosts import Hosts, is_one_host
 from netplayground.capture.network import turned
 from netplayground.dump.connection import ConnectionWriter, State
@@ -29,6 +30,7 @@ BYTES_MISSING = "bytes-missing"
 END_MISSING = "end-missing"
 BYTES_DIFFER = "bytes-differ"
 CUT = "cut"
+PUT_RIGHT = "put-right"
 _REMEMBERED = 32
 
 
@@ -163,9 +165,12 @@ class Teller:
         """Tell that a side will say no more."""
         self._told(connection).writer.fin(side)
 
-    def ended(self, connection: Connection, ending: Ending) -> None:
+    def ended(self, connection: Connection, ending: Ending, oddities: Counts = ()) -> None:
         """Tell how the connection ended."""
         writer = self._told(connection).writer
+        if oddities:
+            pairs = zip(oddities[: len(COUNTS)], oddities[len(COUNTS) :], strict=True)
+            writer.note(PUT_RIGHT, **dict(zip(COUNTS, map(list, pairs), strict=True)))
         if ending is Ending.OPEN:
             if connection.is_cut:
                 writer.note(CUT)

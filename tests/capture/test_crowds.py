@@ -9,7 +9,7 @@ import pytest
 from capture.crowds import KINDS, write_crowd
 
 from netplayground.capture import fast, reassembly, records, telling
-from netplayground.capture.connection import Connection
+from netplayground.capture.connection import Connection, Counts
 from netplayground.capture.importing import ImportOptions, import_captures
 from netplayground.capture.reassembly import Limits
 from netplayground.dump.check import check_dump
@@ -30,12 +30,12 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     before = living()
     ended = telling.Teller.ended
 
-    def count(self: telling.Teller, connection: Connection, ending: Ending) -> None:
+    def count(self: telling.Teller, connection: Connection, ending: Ending, oddities: Counts = ()) -> None:
         if len(counts) % 50 == 0:
             counts.append(living() - before)
         else:
             counts.append(0)
-        ended(self, connection, ending)
+        ended(self, connection, ending, oddities)
 
     monkeypatch.setattr(telling.Teller, "ended", count)
     monkeypatch.setattr(records, "PACKETS_MOST", BATCH)

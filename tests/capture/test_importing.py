@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from netplayground.capture.hosts import parse_names
 from netplayground.capture.importing import Imported, ImportOptions, import_captures
-from netplayground.capture.telling import BYTES_DIFFER, BYTES_MISSING, START_MISSING
+from netplayground.capture.telling import BYTES_DIFFER, BYTES_MISSING, PUT_RIGHT, START_MISSING
 from netplayground.dump.check import check_dump
 from netplayground.dump.model import Ending, EventKind
 from netplayground.dump.reader import open_dump
@@ -202,9 +202,28 @@ def test_what_is_incomplete_is_marked_by_facts(tmp_path: Path) -> None:
             for fact in dump.facts()
             if fact.connection is not None
         ]
-        assert sorted(facts) == [(BYTES_DIFFER, 3), (BYTES_MISSING, 2), (START_MISSING, 1)]
+        assert sorted(facts) == [
+            (BYTES_DIFFER, 3),
+            (BYTES_MISSING, 2),
+            *((PUT_RIGHT, port) for port in (1, 2, 3)),
+            (START_MISSING, 1),
+        ]
         (missing,) = (fact for fact in dump.facts() if fact.kind == BYTES_MISSING)
         assert dict(missing.fields) == {"side": "client", "bytes": 1448}
+        counts = {
+            dump.connections[fact.connection].client.port: dict(fact.fields)
+            for fact in dump.facts()
+            if fact.connection is not None and fact.kind == PUT_RIGHT
+        }
+        assert (counts[2]["missing"], counts[2]["overlapping"]) == ([1448, 0], [0, 0])
+        assert counts[3] == {
+            "segments": [4, 1],
+            "queued": [0, 0],
+            "overlapping": [8, 0],
+            "differing": [8, 0],
+            "missing": [0, 0],
+            "strays": [0, 0],
+        }
 
 
 def test_names(tmp_path: Path) -> None:
