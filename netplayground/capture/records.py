@@ -1,4 +1,4 @@
-"""Captures as batches of packets: pcap (both byte orders, µs and ns) and pcapng (draft-ietf-opsawg-pcapng).
+"""Captures as batches of packets: pcap (both orders, µs, ns, modified) and pcapng (draft-ietf-opsawg-pcapng).
 
 A batch is a piece of the file in memory and where in it each packet's record begins; what a record says is
 read where it is needed, packet by packet or, with NumPy, for all of them at once. A batch is good until the
@@ -33,9 +33,15 @@ TIME_MOST = (1 << 63) - 1
 
 _SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE, _PACKET = 0x0A0D0D0A, 1, 2, 3, 6
 _MAGIC = 0x1A2B3C4D
-_PCAP = {0xA1B2C3D4: 1_000_000, 0xA1B23C4D: 1_000_000_000}
 _PCAP_HEAD = 24
 _RECORD_HEAD = 16
+_MODIFIED_RECORD_HEAD = 24
+"""As of Kuznetzov's patched libpcap: interface, protocol and kind of packet come after the usual numbers."""
+_PCAP = {
+    0xA1B2C3D4: (1_000_000, _RECORD_HEAD),
+    0xA1B23C4D: (1_000_000_000, _RECORD_HEAD),
+    0xA1B2CD34: (1_000_000, _MODIFIED_RECORD_HEAD),
+}
 _BLOCK_LEAST = 12
 _PACKET_LEAST = 32
 _NAME, _RESOLUTION, _OFFSET = 2, 9, 14
@@ -170,7 +176,7 @@ class Records:
         for order in "<>":
             number = struct.unpack(order + "I", magic)[0]
             if number in _PCAP:
-                yield from self._pcap(order, _PCAP[number])
+                yield from self._pcap(order, *_PCAP[number])
                 return
             if number == _SECTION:
                 yield from self._pcapng()
@@ -214,31 +220,32 @@ class Records:
 
     # -- pcap --------------------------------------------------------------------------------------
 
-    def _pcap(self, order: str, ticks: int) -> Iterator[Batch]:
+    def _pcap(self, order: str, ticks: int, record_head: int) -> Iterator[Batch]:
         if not self._has(_PCAP_HEAD):
             raise CaptureError(f"cannot read {self.path}: {self._short()}")
         snap, network = struct.unpack_from(order + "II", self._buffer, 16)
         # The upper half says things of the link's checksum (draft-ietf-opsawg-pcap, 4).
         interfaces = (Interface(network & 0xFFFF, ticks, 0, snap),)
-        layout = Layout(order, False, 8, _RECORD_HEAD)
+        layout = Layout(order, False, 8, record_head)
         self._at += _PCAP_HEAD
-        while self._has(_RECORD_HEAD):
-            heads = self._scan_records(order, max(RECORD_MOST, min(snap, BLOCK_MOST)))
+        while self._has(record_head):
+            heads = self._scan_records(layout, max(RECORD_MOST, min(snap, BLOCK_MOST)))
             if heads:
                 yield from self._cut(heads, layout, interfaces)
-            elif not self._has(self._record_length(order)):
+            elif not self._has(self._record_length(layout)):
                 break
         self._finish()
 
-    def _record_length(self, order: str) -> int:
-        length: int = struct.unpack_from(order + "I", self._buffer, self._at + 8)[0]
-        return _RECORD_HEAD + length
+    def _record_length(self, layout: Layout) -> int:
+        length: int = struct.unpack_from(layout.order + "I", self._buffer, self._at + layout.captured)[0]
+        return layout.data + length
 
-    def _scan_records(self, order: str, most: int) -> list[int]:
+    def _scan_records(self, layout: Layout, most: int) -> list[int]:
         """Step from record to record as far as they are whole."""
         heads: list[int] = []
         note, whole = heads.append, memoryview(self._buffer)[: self._end]
-        read = struct.Struct(order + "8xI4x").unpack_from
+        head = layout.data
+        read = struct.Struct(f"{layout.order}8xI{head - 12}x").unpack_from
         at, length = self._at, 0
         # The cheapest way to see the end is to read beyond it: this is done once for each packet.
         with contextlib.suppress(struct.error):
@@ -247,7 +254,7 @@ class Records:
                 if length > most:
                     break
                 note(at)
-                at += _RECORD_HEAD + length
+                at += head + length
         if at > self._end:
             at = heads.pop()
         elif length > most and not heads:

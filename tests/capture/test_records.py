@@ -26,7 +26,9 @@ from capture.frames import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netplayground.capture.importing import ImportOptions, import_captures
 from netplayground.capture.records import Records
+from netplayground.dump.reader import open_dump
 from netplayground.errors import CaptureError
 
 FRAMES = Talk().open().say(0, b"question" * 40).close().frames
@@ -56,6 +58,35 @@ def expected(link_type: int = RAW, unit: int = 1) -> Read:
 def test_pcap(tmp_path: Path, order: str, nanoseconds: bool, batch: int) -> None:
     path = write(tmp_path / "c", pcap(FRAMES, order, nanoseconds))
     assert read(path, batch) == expected(unit=1 if nanoseconds else 1000)
+
+
+def modified(data: bytes, order: str = "<") -> bytes:
+    """Give a pcap as libpcap with Kuznetzov's patch wrote it: interface, protocol and kind in each record."""
+    out, at = [struct.pack(order + "I", 0xA1B2CD34) + data[4:24]], 24
+    while at < len(data):
+        end = at + 16 + struct.unpack_from(order + "I", data, at + 8)[0]
+        out += [data[at : at + 16], struct.pack(order + "IHBB", 2, 0x0800, 4, 0), data[at + 16 : end]]
+        at = end
+    return b"".join(out)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("batch", [64, 1000, 1 << 16])
+def test_modified_pcap(tmp_path: Path, order: str, batch: int) -> None:
+    path = write(tmp_path / "c", modified(pcap(FRAMES, order, False), order))
+    assert read(path, batch) == expected(unit=1000)
+
+
+@pytest.mark.parametrize("vectors", [True, False])
+def test_a_modified_pcap_is_imported_as_any_other(tmp_path: Path, vectors: bool) -> None:
+    whole = pcap(FRAMES, nanoseconds=False)
+    dumps = []
+    for name, data in (("usual", whole), ("modified", modified(whole))):
+        options = ImportOptions((write(tmp_path / "c", data),), tmp_path / name, vectors=vectors)
+        assert import_captures(options).segments == len(FRAMES)
+        with open_dump(tmp_path / name) as dump:
+            dumps.append([(event, dump.payload(event)) for event in dump.events(0)])
+    assert dumps[0] == dumps[1]
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
