@@ -61,6 +61,9 @@ _CONNECTIONS = 0x7FFFFFFF
 _MAGIC = 0x1A2B3C4D
 _MARK = b"net playground dump, format "
 _COMMENT_LENGTH = 96
+_PCAPS = (b"\xa1\xb2\xc3\xd4", b"\xa1\xb2\x3c\x4d", b"\xa1\xb2\xcd\x34")
+_GZIP, _ZSTD = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"
+_CAPTURES = (*_PCAPS, SECTION.to_bytes(4, "big"), _GZIP, _ZSTD)
 COMMENT_AT = 28
 """Where the section header's comment begins."""
 STATE_AT = COMMENT_AT + len(_MARK) + 5
@@ -128,14 +131,20 @@ def parse_section(block: bytes) -> tuple[bytes, str]:
         text[_VERSION_AT:],
     )
     if not block.startswith(SECTION.to_bytes(4, "big")):
-        raise ValueError("not a dump")
+        is_capture = begins_capture(block)
+        raise ValueError("not a dump; plg import makes one of a capture" if is_capture else "not a dump")
     if len(block) < SECTION_LENGTH:
         raise ValueError(f"cut off at byte {len(block)}, nothing whole is left")
     if not text.startswith(_MARK) or not number.isdigit():
-        raise ValueError("a pcapng file, but not one that plg has written")
+        raise ValueError("a pcapng file, but not one that plg has written; plg import makes a dump of it")
     if int(number) != FORMAT:
         raise ValueError(f"a dump of format {int(number)}, this plg reads format {FORMAT}")
     return state, rest.rstrip(b" ").decode("ascii", "replace")
+
+
+def begins_capture(head: bytes) -> bool:
+    """Say whether a file that begins so is a capture, or packed as captures are."""
+    return head.startswith(_CAPTURES) or head[3::-1].startswith(_CAPTURES)
 
 
 def begins_dump(head: bytes) -> bool:

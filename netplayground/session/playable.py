@@ -30,7 +30,9 @@ def open_playable(
         with _file_without_name() as dump:
             try:
                 words = (_import_in_child if in_child else _import)(path, dump, names)
-            except CaptureError:
+            except CaptureError as damage:
+                if blocks.begins_capture(_head(path)):
+                    raise NotADumpError(str(damage)) from damage
                 raise NotADumpError(f"{error}, nor is it a capture") from error
             narrate(f"{path} is a capture of {words}")
             with open_recording(dump) as imported:
@@ -42,8 +44,12 @@ def open_playable(
 
 def _was_dump(path: Path) -> bool:
     """Whether it is the beginning of a dump, which could be taken for that of an empty capture."""
+    return blocks.begins_dump(_head(path))
+
+
+def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        return blocks.begins_dump(file.read(blocks.SECTION_LENGTH))
+        return file.read(blocks.SECTION_LENGTH)
 
 
 @contextmanager

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from capture.frames import Frame, Talk, pcap, pcapng, write
 from dump.making import opened, say, writing
 
 from netplayground.cli.main import main
@@ -57,3 +60,19 @@ def test_words_that_cannot_be_are_status_2(
 ) -> None:
     assert main(["export", str(dump), *words]) == 2
     assert capsys.readouterr().err == f"plg: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("form", "what"),
+    [
+        (pcap, "not a dump; plg import makes one of a capture"),
+        (lambda frames: gzip.compress(pcap(frames)), "not a dump; plg import makes one of a capture"),
+        (pcapng, "a pcapng file, but not one that plg has written; plg import makes a dump of it"),
+    ],
+)
+def test_who_gives_a_capture_is_told_of_the_import(
+    tmp_path: Path, capsys: Capsys, form: Callable[[list[Frame]], bytes], what: str
+) -> None:
+    path = write(tmp_path / "capture", form(Talk().open().say(0, b"question" * 40).close().frames))
+    assert main(["export", str(path), "-o", str(tmp_path / "out.pcap")]) == 125
+    assert capsys.readouterr().err == f"plg: cannot read {path}: {what}\n"

@@ -48,6 +48,13 @@ def test_what_is_neither_is_said_to_be_neither(tmp_path: Path) -> None:
         pass
 
 
+def test_of_a_damaged_capture_it_is_said_what_is_wrong(tmp_path: Path) -> None:
+    capture = write_pcap(tmp_path / "x.pcap", bytes(20))
+    capture.write_bytes(capture.read_bytes()[:24] + b"\xff" * 100)
+    with pytest.raises(NotADumpError, match=r"a record of 4294967295 octets, at byte 24$"):
+        open_playable(capture, []).__enter__()
+
+
 def test_the_head_of_a_dump_is_no_empty_capture(tmp_path: Path) -> None:
     path = tmp_path / "d"
     with writing(path):

@@ -181,16 +181,19 @@ def test_a_dump_that_is_being_written_reads_as_torn(tmp_path: Path) -> None:
     writer.close()
 
 
+FOREIGN = "a pcapng file, but not one that plg has written; plg import makes a dump of it"
+
+
 @pytest.mark.parametrize(
     ("content", "cause"),
     [
         (b"", "the file is empty"),
         (b"GET / HTTP/1.1\r\n" * 30, "not a dump"),
         (bytes(4096), "not a dump"),
-        (b"\n\r\r\n" + bytes(200), "a pcapng file, but not one that plg has written"),
+        (b"\n\r\r\n" + bytes(200), FOREIGN),
         (
             b"\n\r\r\n\0\0\0\x1c\x1a\x2b\x3c\x4d\0\1\0\0" + b"\xff" * 8 + b"\0\0\0\x1c" + bytes(200),
-            "a pcapng file, but not one that plg has written",
+            FOREIGN,
         ),
         (
             blocks.emit_section(blocks.STATE_OPEN, "9.9").replace(b"format 001", b"format 002"),
