@@ -3,7 +3,8 @@
     waiting ── start ── running ── its command ends ── ending (the rest of it gets the grace) ── gone
        └───────────────── the run ends first ────────────────────────────────────────────────── gone
 
-The dump has each step as a fact, with its time.
+The dump has each step as a fact, with its time. That a process has ended is told after what it said last: its
+word comes by another way than its packets, and may be the faster one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from select import EPOLLIN
+from select import EPOLLIN, POLLIN, poll
 
 from netplayground.sandbox.process import CommandFailed, Gone, ProcessExited, SandboxedProcess
 from netplayground.session.outcome import ENDED_FACT, ProcessOutcome, emit_ending
@@ -19,12 +20,14 @@ from netplayground.session.plan import Plan, PlannedProcess, ReadyRule
 from netplayground.traffic.loop import Loop
 
 _READY_POLL_S = 0.005
+_QUIET_ROUNDS = 3  # packets are routed in one round of the loop, and read from their connection in the next
+_MOST_ROUNDS = 100  # what it left running may go on for long
 
 
 class RunningProcess:
     """One process of the run and what is known of it."""
 
-    __slots__ = ("has_ended", "is_gone", "outcome", "planned", "sandboxed", "started")
+    __slots__ = ("has_ended", "is_gone", "outcome", "planned", "rounds", "sandboxed", "started")
 
     def __init__(self, planned: PlannedProcess, sandboxed: SandboxedProcess) -> None:
         self.planned = planned
@@ -33,6 +36,7 @@ class RunningProcess:
         self.started = False
         self.has_ended = False
         self.is_gone = False
+        self.rounds = (0, 0)  # since it has something to tell of itself: all, and the last quiet ones
 
 
 def _nothing(_process: RunningProcess) -> None:
@@ -153,7 +157,12 @@ class Processes:
                 self._tell("process-ready", process=rule.name, ports=sorted(ports))
 
     def _reader(self, process: RunningProcess) -> Callable[[int], None]:
+        device = poll()
+        device.register(process.sandboxed.tun_fd, POLLIN)
+
         def read(_events: int) -> None:
+            if not _is_heard_out(process, is_speaking=bool(device.poll(0))):
+                return  # the loop calls again in its next round
             for message in process.sandboxed.read_messages():
                 match message:
                     case ProcessExited(code, signal):
@@ -180,3 +189,12 @@ class Processes:
         self.on_gone(process)
         if self.all_gone:
             self._on_all_gone()
+
+
+def _is_heard_out(process: RunningProcess, *, is_speaking: bool) -> bool:
+    """Whether all that a process said before its word has been passed on; asked once a round."""
+    rounds, quiet = process.rounds
+    rounds, quiet = rounds + 1, 0 if is_speaking else quiet + 1
+    is_heard = quiet == _QUIET_ROUNDS or rounds == _MOST_ROUNDS
+    process.rounds = (0, 0) if is_heard else (rounds, quiet)
+    return is_heard
