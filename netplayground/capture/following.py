@@ -188,6 +188,8 @@ class Followed(Connection):
             data = data[: max(0, stream.fin - begin)]
         if not data:
             return
+        # What fills a gap is delivered at once, and what waited behind it.
+        stream.queued += begin != stream.next or not self.is_established
         at = begin
         differing = stream.insert(begin, bytes(data), self._rules.overlap)
         if differing:

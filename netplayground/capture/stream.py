@@ -175,7 +175,6 @@ class Stream:
         high = low
         while high < len(starts) and starts[high] < end:
             high += 1
-        self.queued += 1
         if low == high:
             starts.insert(low, begin)
             pieces.insert(low, data)

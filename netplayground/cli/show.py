@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netplayground.cli import datagrams as said_in_datagrams
+from netplayground.cli import put_right
 from netplayground.cli.invocation import FILE, debug_option
 from netplayground.cli.summary import drop_words
 from netplayground.cli.words import columns, counted, hex_lines, printable, seconds, write_lines
@@ -53,7 +54,7 @@ def command(path: Path, number: int | None, datagrams: bool, full: bool, as_json
     with open_recording(path) as dump:
         if datagrams:
             if as_json:
-                lines = _json_with_rows(head_of_dump(dump), "datagrams", said_in_datagrams.json_rows(dump))
+                lines = _json_with_rows(head_of_dump(dump), {"datagrams": said_in_datagrams.json_rows(dump)})
             else:
                 lines = said_in_datagrams.lines(dump, None if full else _PREVIEW)
         elif number is None:
@@ -109,6 +110,7 @@ def lines_of_dump(dump: Recording, path: Path) -> Iterator[str]:
     if len(dump.connections):
         yield ""
         yield from _connection_table(dump)
+        yield from put_right.table(dump)
     if dump.totals.datagrams:
         yield ""
         yield from said_in_datagrams.table(dump)
@@ -171,6 +173,7 @@ def lines_of_connection(dump: Recording, connection: Connection, preview: int | 
         yield f"{when:>14}  {_ARROWS[event.side]}  {what}"
         if event.length:
             yield from _chunk_lines(dump.payload(event), preview)
+    yield from put_right.table(dump, connection.id)
 
 
 def _chunk_lines(data: bytes, preview: int | None) -> Iterator[str]:
@@ -184,7 +187,8 @@ def _chunk_lines(data: bytes, preview: int | None) -> Iterator[str]:
 
 
 def json_of_dump(dump: Recording) -> Iterator[str]:
-    return _json_with_rows(head_of_dump(dump), "connections", map(_json_of_connection, dump.connections))
+    rows = {"connections": map(_json_of_connection, dump.connections), "put_right": put_right.json_rows(dump)}
+    return _json_with_rows(head_of_dump(dump), rows)
 
 
 def head_of_dump(dump: Recording) -> dict[str, object]:
@@ -207,20 +211,24 @@ def head_of_dump(dump: Recording) -> dict[str, object]:
 
 def json_of_connection(dump: Recording, connection: Connection) -> Iterator[str]:
     events = (_json_of_event(dump, event) for event in dump.events(connection.id))
-    return _json_with_rows(_json_of_connection(connection), "events", events)
+    head = {**_json_of_connection(connection), "put_right": put_right.json_of(dump, connection.id)}
+    return _json_with_rows(head, {"events": events})
 
 
 def _json_with_rows(
-    head: Mapping[str, object], name: str, rows: Iterable[dict[str, object]]
+    head: Mapping[str, object], arrays: Mapping[str, Iterable[dict[str, object]]]
 ) -> Iterator[str]:
-    """One JSON object, whose last member is an array with a row a line."""
-    yield f"{json.dumps(head)[:-1]}, {json.dumps(name)}: ["
-    rest = iter(rows)
-    for row in islice(rest, 1):
-        yield json.dumps(row)
-    for row in rest:
-        yield f",{json.dumps(row)}"
-    yield "]}"
+    """One JSON object, whose last members are arrays with a row a line."""
+    yield json.dumps(head)[:-1]
+    for name, rows in arrays.items():
+        yield f", {json.dumps(name)}: ["
+        rest = iter(rows)
+        for row in islice(rest, 1):
+            yield json.dumps(row)
+        for row in rest:
+            yield f",{json.dumps(row)}"
+        yield "]"
+    yield "}"
 
 
 def _json_of_process(process: Process, end: ProcessOutcome) -> dict[str, object]:

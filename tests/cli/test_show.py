@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from capture.frames import Talk, in_time, pcap, write
 
 from netplayground import __version__
 from netplayground.cli.main import main
@@ -322,3 +323,36 @@ def test_datagrams_are_of_no_connection(dump: Path, capsys: pytest.CaptureFixtur
     assert main(["show", "--conn", "0", "--datagrams", str(dump)]) == 2
     assert "give --conn or --datagrams" in capsys.readouterr().err
     assert show(capsys, dump, "--datagrams") == ""
+
+
+def test_what_an_import_had_to_put_right_has_a_line_for_each_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played = Talk(40000).open().say(0, b"first").say(0, b"second").say(1, b"answer").close()
+    first = next(at for at, frame in enumerate(played.frames) if frame.packet.endswith(b"first"))
+    later = played.frames.pop(first)
+    second = next(at for at, frame in enumerate(played.frames) if frame.packet.endswith(b"second"))
+    played.frames[second + 1 : second + 1] = [later, later]
+    usual = Talk(40001).open().say(0, b"question").say(1, b"answer").close()
+    capture = write(tmp_path / "c.pcap", pcap(in_time(usual.frames + played.frames)))
+    dump = tmp_path / "d"
+    assert main(["import", str(capture), "-f", str(dump)]) == 0
+    capsys.readouterr()
+
+    text = show(capsys, dump)
+    begin = text.index("conn  put right")
+    told = [line.split() for line in text[begin:].splitlines()[:3]]
+    assert told == [
+        ["conn", "put", "right", "segments", "queued", "overlapping", "differing", "missing", "strays"],
+        ["1", "→", "server", "7", "1", "5", "0", "0", "0"],
+        ["1", "←", "client", "5", "0", "0", "0", "0", "0"],
+    ]
+    assert "put right" in show(capsys, "--conn", 1, dump)
+    assert "put right" not in show(capsys, "--conn", 0, dump)
+
+    rows = json.loads(show(capsys, "--json", dump))["put_right"]
+    assert [row["connection"] for row in rows] == [1]
+    assert (rows[0]["client"]["queued"], rows[0]["client"]["overlapping"]) == (1, 5)
+    of_one = json.loads(show(capsys, "--json", "--conn", 1, dump))["put_right"]
+    assert of_one == {"client": rows[0]["client"], "server": rows[0]["server"]}
+    assert json.loads(show(capsys, "--json", "--conn", 0, dump))["put_right"] is None
