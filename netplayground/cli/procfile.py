@@ -2,11 +2,13 @@
 
 A line is `name: command`; empty lines and those that begin with `#` say nothing, any other is refused. The
 environment is read as honcho reads it: KEY=VALUE a line, with quotes as in a shell, `\\n` and `\\t` for line
-ends and tabs; a line that is none of that is passed over.
+ends and tabs; a line that is none of that is passed over. What shells read beyond that is read, too: `export`
+before a key, and an empty value.
 """
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import shlex
@@ -21,6 +23,7 @@ PORT = "5000"
 
 _LINE = re.compile(r"(?P<name>[^:\s#][^:\s]*):\s*(?P<command>.+)")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
+_NO_NAME = "is no name of a process: a letter, then at most 62 letters, digits, '-' or '_'"
 
 
 def with_procfile(path: Path | None, commands: Sequence[str]) -> Sequence[str]:
@@ -49,8 +52,10 @@ def parse_procfile(text: str, path: str) -> dict[str, str]:
         if not words or words.startswith("#"):
             continue
         match = _LINE.fullmatch(words)
-        if match is None or not are_named([f"{match['name']}: {match['command']}"]):
+        if match is None:
             raise UsageError(f"cannot read {path}: line {number} is not like 'name: command'")
+        if not are_named([f"{match['name']}: {match['command']}"]):
+            raise UsageError(f"cannot read {path}: line {number}: {match['name']!r} {_NO_NAME}")
         if match["name"] in commands:
             raise UsageError(f"cannot read {path}: line {number} names {match['name']} a second time")
         commands[match["name"]] = match["command"]
@@ -67,18 +72,21 @@ def parse_environment(text: str, path: str) -> dict[str, str]:
             words = list(shlex.shlex(line.rstrip("\r"), posix=True))
         except ValueError as error:
             raise UsageError(f"cannot read {path}: line {number}: {str(error).lower()}") from error
-        if len(words) < 3 or words[1] != "=" or _KEY.fullmatch(words[0]) is None:
+        if words[:1] == ["export"] and words[1:2] != ["="]:
+            del words[0]
+        if len(words) < 2 or words[1] != "=" or _KEY.fullmatch(words[0]) is None:
             continue
         values[words[0]] = "".join(words[2:]).replace(r"\n", "\n").replace(r"\t", "\t")
     return values
 
 
 def _read(path: Path) -> str:
-    """A file's text; octets that are no UTF-8 are kept as those of a command line are."""
+    """A file's text, without the mark that editors of Windows begin it with; octets that are no UTF-8 are
+    kept as those of a command line are."""
     try:
         octets = path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     if b"\0" in octets:
         raise UsageError(f"cannot read {path}: no text, a zero byte is in it")
-    return os.fsdecode(octets)
+    return os.fsdecode(octets.removeprefix(codecs.BOM_UTF8))

@@ -27,6 +27,8 @@ db: redis-server --port $PORT
 web:   ./serve --db "db:5000"  # not a comment of ours
 """
 
+NO_NAME = "is no name of a process: a letter, then at most 62 letters, digits, '-' or '_'"
+
 
 @pytest.fixture(autouse=True)
 def environment() -> Iterator[None]:
@@ -50,6 +52,12 @@ def test_each_line_is_a_named_command_in_order(tmp_path: Path) -> None:
     ]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    path = procfile(tmp_path, "\ufeffa: x\n", "\ufeffA=1\n")
+    assert with_procfile(path, ()) == ["a: x"]
+    assert os.environ["A"] == "1"
+
+
 def test_without_a_procfile_the_commands_are_those_given() -> None:
     assert with_procfile(None, ("a", "b")) == ("a", "b")
     assert "PORT" not in os.environ
@@ -69,8 +77,9 @@ def test_a_name_needs_no_blank_behind_it_and_lines_may_end_as_on_windows() -> No
     [
         ("db redis-server", "line 1 is not like 'name: command'"),
         ("\n# so\ndb:", "line 3 is not like 'name: command'"),
-        ("7: x", "line 1 is not like 'name: command'"),
-        ("a: x\n" + "b" * 64 + ": x", "line 2 is not like 'name: command'"),
+        ("7: x", f"line 1: '7' {NO_NAME}"),
+        ("a: x\n2nd.web:x", f"line 2: '2nd.web' {NO_NAME}"),
+        ("a: x\n" + "b" * 64 + ": x", f"line 2: '{'b' * 64}' {NO_NAME}"),
         ("a: x\na: y", "line 2 names a a second time"),
         ("# nothing", "no process is in it"),
         ("a: \0", "no text, a zero byte is in it"),
@@ -132,7 +141,21 @@ def test_a_variable_is_what_honcho_makes_of_it(line: str, value: str) -> None:
     assert parse_environment(line, ".env") == {"A": value}
 
 
-@pytest.mark.parametrize("line", ["", "# A=1", "A", "A=", "export A=1", "A-B=1", "=1", "1A=1"])
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("export A=1", {"A": "1"}),
+        ("export A='a b' # c", {"A": "a b"}),
+        ("A=", {"A": ""}),
+        ("A= # none", {"A": ""}),
+        ("export=1", {"export": "1"}),
+    ],
+)
+def test_what_shells_read_is_no_line_that_is_lost(line: str, values: dict[str, str]) -> None:
+    assert parse_environment(line, ".env") == values
+
+
+@pytest.mark.parametrize("line", ["", "# A=1", "A", "export A", "export", "A-B=1", "=1", "1A=1"])
 def test_a_line_that_is_no_variable_is_passed_over(line: str) -> None:
     assert parse_environment(line, ".env") == {}
 
