@@ -6,6 +6,7 @@ The capture is made on the client's own device while the programs run; what is r
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from capture.frames import CLIENT as CLIENT4
 from capture.frames import CLIENT6, SERVER6, Frame, Talk, pcap, write
 from capture.frames import SERVER as SERVER4
-from journey import programs, replays
+from journey import posts, programs, replays
 from journey.replays import Program
 from journey.runs import Ended, Place, python, record_command, run, witnessed
 
@@ -121,3 +122,32 @@ def test_a_capture_replays_against_a_live_client_and_against_a_live_server(place
     live = replay_capture(place, capture, program, f"{CLIENT}: {program.client}")
     assert live.stdout == recorded.stdout
     replay_capture(place, capture, program, f"{SERVER}: {program.server}")
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_captured_datagrams_replay_against_a_live_client_and_against_a_live_server(
+    place: Place, family: int
+) -> None:
+    """dig takes one answer over TCP, too. The witness's marker is a datagram to the server's port 9."""
+    needs_program("tcpdump")
+    program = posts.resolver(place, family)
+    capture, whole = place.path / "capture.pcap", place.path / "whole.pcap"
+    commands = [f"server: {program.server}", f"client: {witnessed(whole, SERVER, program.client)}"]
+    recorded = run(place, record_command(place.dump, program.run_options(), commands), deadline_s=60)
+    assert recorded.status == 0, recorded
+    subprocess.run(["tcpdump", "-nr", str(whole), "-w", str(capture), "port", "5353"], check=True)
+
+    for address, command in ((CLIENT, program.client), (SERVER, program.server)):
+        words = [f"{_of_family(address, family)}: {command}"]
+        report = place.path / "report.json"
+        options = ["--report", str(report)]
+        ended = run(place, replays.replay_command(capture, words, options), deadline_s=60)
+        assert ended.status == 0, ended
+        found = json.loads(report.read_text())
+        assert found["datagrams"] == found["datagrams_matched"] == 3, found
+        if command == program.client:
+            assert ended.stdout == recorded.stdout
+
+
+def _of_family(address: str, family: int) -> str:
+    return address if family == 4 else f"fd00:706c:67::{address[-1]}"
