@@ -11,7 +11,7 @@ import select
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from netplayground.cli.footer import Footer
+from netplayground.cli.footer import Footer, can_draw
 from netplayground.cli.lines import Lines, name_prefixes
 from netplayground.session.status import parse_status
 
@@ -26,8 +26,7 @@ class StreamPlace:
         self._descriptor = descriptor
         self.descriptors = (descriptor,)
         is_terminal = os.isatty(descriptor)
-        no_colour = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-        self._in_colour = is_terminal and not no_colour
+        self._in_colour = can_draw(descriptor) and not os.environ.get("NO_COLOR")
         width = max(map(len, names), default=0)
         self._names = [f"{name:{width}}" for name in names]
         own = b"\x1b[0m" if self._in_colour else b""  # as what comes before a name

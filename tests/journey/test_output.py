@@ -152,7 +152,7 @@ def test_names_are_in_colour_on_a_terminal(place: Place) -> None:
     assert b"\x1b[0;33mapp | \x1b[0mnot a tty" in screen.received
 
 
-@pytest.mark.parametrize("variable", ["NO_COLOR=1", "TERM=dumb"])
+@pytest.mark.parametrize("variable", ["NO_COLOR=1", "TERM=dumb", "TERM=", "--unset=TERM"])
 def test_without_colour_where_it_is_not_wanted(place: Place, variable: str) -> None:
     command = ["env", variable, *record_command(place.dump, (), ["db: echo up", "app: true"])]
     with Screen(command, place) as screen:
