@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from netplayground.dump.reader import Dump
 from netplayground.replay.masks import Mask, parse_masks, segments
@@ -14,6 +14,7 @@ from netplayground.replay.redaction import Span
 FILL = b"x"
 _PACKED = parse_masks([rb"\x1f\x8b\x08", rb"\x28\xb5\x2f\xfd"])
 """How gzip (RFC 1952) and Zstandard (RFC 8878) begin."""
+PACKED_PASSES = len(_PACKED)
 _TLS = b"\x16\x03"
 """How a handshake of TLS begins (RFC 8446, 5.1)."""
 
@@ -21,12 +22,14 @@ _TLS = b"\x16\x03"
 class Pieces:
     """What one side of a connection said: where in the file its pieces lie."""
 
-    __slots__ = ("_at", "_dump", "_offsets", "_starts", "length")
+    __slots__ = ("_at", "_dump", "_offsets", "_on_read", "_starts", "length")
 
     redacted: Sequence[Span] = ()
 
-    def __init__(self, dump: Dump) -> None:
+    def __init__(self, dump: Dump, on_read: Callable[[int], None] = lambda length: None) -> None:
+        """`on_read` is told how much is read."""
         self._dump = dump
+        self._on_read = on_read
         self._offsets = array("Q")
         self._starts = array("Q")  # of each piece, in the stream
         self.length = 0
@@ -49,6 +52,7 @@ class Pieces:
     def read_exactly(self, length: int) -> bytes:
         """Give the next `length` bytes, fewer only at the end."""
         start, self._at = self._at, min(self._at + length, self.length)
+        self._on_read(self._at - start)
         return b"".join(self._dump.read(offset, size) for offset, size in self._places((start, self._at)))
 
     def fill(self, fd: int, span: Span) -> None:

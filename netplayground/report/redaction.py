@@ -43,9 +43,11 @@ from netplayground.replay.redaction import (
     emit_redactions,
     merged,
 )
-from netplayground.report.pieces import FILL, Pieces
+from netplayground.report.pieces import FILL, PACKED_PASSES, Pieces
 
 Progress = Callable[[int, int], None]
+
+_STAGES = 3  # the dump is checked, the streams are gathered, they are searched
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def redact(path: Path, output: Path, fd: int, patterns: Sequence[Mask], progress
     """Write the dump at `path`, redacted, into the empty file `fd`, which `output` names in errors.
     DamagedDumpError where the dump is not what was written."""
     try:
-        check_dump(path)
+        check_dump(path, lambda done, size: progress(done // _STAGES, size))
         with open_recording(path) as recording:
             if isinstance(recording, Dump):
                 return _redact(recording, output, fd, patterns, progress)
@@ -95,13 +97,15 @@ def _redact(dump: Dump, output: Path, fd: int, patterns: Sequence[Mask], progres
     commands = _redact_header(dump, fd, patterns)
     facts = sum([_redact_fact(dump, fd, offset, patterns) for offset in dump.fact_offsets()])
     found = Redactions()
-    streams, last_ns = _walk(dump, fd, patterns, found.datagrams, progress)
+    searched = _Searched(dump.size, len(patterns) + PACKED_PASSES, progress)
+    streams, last_ns = _walk(dump, fd, patterns, found.datagrams, progress, searched)
     cut = unreadable = 0
     for key, stream in streams.items():
         matches = [span for mask in patterns for span in stream.spans_of(mask)]
         spans = merged(matches)
         cut += _count_cut(matches, spans, stream.length)
         unreadable += stream.is_unreadable()
+        searched.end(stream.length)
         if spans:
             found.streams[key] = spans
             for span in spans:
@@ -119,6 +123,31 @@ def _redact(dump: Dump, output: Path, fd: int, patterns: Sequence[Mask], progres
     return Redacted(size, len(spans), commands, facts, cut, unreadable, dump.missing, original=False)
 
 
+class _Searched:
+    """How much of all streams has been searched: the last stage of the work on a file of `size`."""
+
+    def __init__(self, size: int, passes: int, progress: Progress) -> None:
+        """Each stream is read so many times, at most."""
+        self._size, self._passes, self._progress = size, passes, progress
+        self._all = self._done = self._read = 0
+
+    def expect(self, length: int) -> None:
+        """So much more is in the streams."""
+        self._all += length
+
+    def read(self, length: int) -> None:
+        """So much has been read; a little is read twice, where a match may span two windows."""
+        self._read += length
+        done = min(self._done + self._read // self._passes, self._all)
+        share = self._size * done // max(1, self._all)
+        self._progress(((_STAGES - 1) * self._size + share) // _STAGES, self._size)
+
+    def end(self, length: int) -> None:
+        """A stream of this length is done."""
+        self._done += length
+        self._read = 0
+
+
 def _count_cut(matches: Sequence[Span], spans: Sequence[Span], length: int) -> int:
     """How many matches are as long as they may be, and have bytes behind them that nothing covers."""
     ends = [end for start, end in matches if end - start == MOST and end < length]
@@ -127,15 +156,22 @@ def _count_cut(matches: Sequence[Span], spans: Sequence[Span], length: int) -> i
 
 
 def _walk(
-    dump: Dump, fd: int, patterns: Sequence[Mask], found: dict[int, list[Span]], progress: Progress
+    dump: Dump,
+    fd: int,
+    patterns: Sequence[Mask],
+    found: dict[int, list[Span]],
+    progress: Progress,
+    searched: _Searched,
 ) -> tuple[dict[tuple[int, int], Pieces], int]:
     """Gather the streams by connection and side, and replace in datagrams; give the time of the end too."""
     streams: dict[tuple[int, int], Pieces] = {}
     last_ns = max((fact.time_ns for fact in dump.facts()), default=dump.run.started_ns)
+    at = 0
     for told in dump.in_order():
         event = told if isinstance(told, Datagram) else told[1]
         last_ns = max(last_ns, event.time_ns)
-        progress(event.offset, dump.size)
+        at = max(at, event.offset)  # an event without bytes has none
+        progress((dump.size + at) // _STAGES, dump.size)
         if isinstance(told, Datagram):
             spans = _redact_datagram(dump, fd, told, patterns)
             if spans:
@@ -143,8 +179,9 @@ def _walk(
         elif told[1].kind is EventKind.CHUNK:
             key = told[0], told[1].side
             if key not in streams:
-                streams[key] = Pieces(dump)
+                streams[key] = Pieces(dump, searched.read)
             streams[key].add(event.offset, event.length)
+            searched.expect(event.length)
     return streams, last_ns if dump.ended_ns is None else dump.ended_ns
 
 

@@ -42,6 +42,18 @@ def redacted(path: Path, *patterns: bytes) -> tuple[Path, Redacted]:
     return output, done
 
 
+def test_progress_goes_from_the_beginning_to_the_end_and_never_back(tmp_path: Path) -> None:
+    path = talk(tmp_path / "dump", *[b"secret %d" % number + bytes(1 << 16) for number in range(8)])
+    shown: list[tuple[int, int]] = []
+    with (tmp_path / "redacted").open("w+b") as file:
+        patterns = parse_masks([b"secret", b"[0-9]+"])
+        redact(path, tmp_path / "redacted", file.fileno(), patterns, lambda *told: shown.append(told))
+    assert shown == sorted(shown)
+    size = path.stat().st_size
+    assert {each for _, each in shown} == {size}
+    assert shown[0][0] < size / 3 and size * 5 / 6 < shown[-1][0] <= size
+
+
 def told(dump: Dump) -> list[object]:
     """All that a dump tells, but for payload."""
     return [*dump.in_order(), *dump.connections, dump.state, dump.missing.split(";")[0]]
