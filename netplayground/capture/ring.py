@@ -184,9 +184,17 @@ class Ring:
         except OSError as error:
             self._socket.close()
             raise _cannot(interface, error.strerror) from error
+        except CaptureError:
+            self._socket.close()
+            raise
 
     def _set_up(self, size: int) -> None:
         self._socket.setblocking(False)
+        room = available_memory() // 2
+        if size > room:
+            # The kernel would take it from whatever runs here, and end that.
+            cause = f"a ring of {size:,} bytes is more than half of the memory that is free ({room:,} bytes)"
+            raise _cannot(self.interface, cause)
         self._socket.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V3)
         block = min(max(_BLOCK_LEAST, 1 << (size >> 3 | 1).bit_length() - 1), _BLOCK_MOST)
         self.size = self._allocate(block, max(2, size // block))
@@ -288,6 +296,15 @@ def _index(interface: str) -> int:
         return socket.if_nametoindex(interface)
     except OSError as error:
         raise _cannot(interface, "there is no such interface any more") from error
+
+
+def available_memory() -> int:
+    """Give how many octets of memory this machine has to give away (proc_meminfo(5))."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if name == "MemAvailable":
+            return int(rest.split()[0]) << 10
+    raise OSError(errno.ENODATA, "/proc/meminfo does not say how much memory there is")
 
 
 def _cannot(interface: str, cause: str | None) -> CaptureError:

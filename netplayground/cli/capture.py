@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netplayground.cli.footer import Footer
-from netplayground.cli.import_ import Size, summary_lines
+from netplayground.cli.import_ import Seconds, Size, summary_lines
 from netplayground.cli.invocation import FILE, debug_option
 from netplayground.cli.places import write_all
 from netplayground.cli.progress import terminal
@@ -49,9 +49,7 @@ _LINE_S = 10.0
 @click.option(
     "--name", "names", metavar="ADDRESS=NAME", multiple=True, help="What an address is called; repeatable."
 )
-@click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so long."
-)
+@click.option("--timeout", "timeout_s", type=Seconds(0), metavar="SECONDS", help="End after so long.")
 @click.option("--count", type=click.IntRange(min=1), metavar="PACKETS", help="End after so many packets.")
 @click.option(
     "--ring",

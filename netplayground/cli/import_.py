@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from netplayground.capture.importing import Imported
 
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_SECONDS_MOST = 1_000_000_000
 
 
 class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -32,6 +34,20 @@ class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         if not (digits.isascii() and digits.isdigit()):
             self.fail(f"{text!r} is not a number of bytes (65536, 64K, 16M, 1G)", param, ctx)
         return int(digits) * unit
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds that a clock of nanoseconds can count."""
+
+    def __init__(self, least: float) -> None:
+        super().__init__(min=least, max=_SECONDS_MOST)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        # It is neither less than the least nor more than the most.
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return number
 
 
 @click.command(
@@ -77,7 +93,7 @@ class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 @click.option(
     "--idle",
     "idle_s",
-    type=click.FloatRange(min=1),
+    type=Seconds(1),
     default=3600.0,
     metavar="SECONDS",
     help="A connection that was silent for so long is not waited for any more.",

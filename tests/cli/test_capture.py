@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from cli.glass import Glass
 
+from needs import needs_root
 from netplayground.capture.importing import Imported
 from netplayground.capture.ring import Counts
 from netplayground.cli import capture
@@ -106,6 +107,8 @@ def test_no_terminal_has_no_line_else(capsys: Capsys, clock: Time) -> None:
         ([], 2, "missing option '-i'"),
         (["-i", "lo", "--count", "0"], 2, "'--count'"),
         (["-i", "lo", "--ring", "much"], 2, "'much' is not a number of bytes"),
+        (["-i", "lo", "--timeout", "nan"], 2, "'nan' is not a number of seconds"),
+        (["-i", "lo", "--timeout", "inf"], 2, "'--timeout': inf is not in the range"),
         (["-i", "lo", "--name", "x=y"], 2, "cannot name x: not an IP address"),
     ],
 )
@@ -120,3 +123,13 @@ def test_where_nothing_can_be_written_nothing_is_captured(tmp_path: Path, capsys
     path = tmp_path / "no" / "folder"
     assert main(["capture", "-i", "lo", "-f", str(path)]) == 125
     assert capsys.readouterr().err == f"plg: cannot write {path}: No such file or directory\n"
+
+
+@pytest.mark.parametrize("size", ["1000000G", "99999999999999999999G"])
+def test_a_ring_for_which_there_is_no_memory_is_refused(tmp_path: Path, capsys: Capsys, size: str) -> None:
+    """The kernel would give it, and end other programs to have it."""
+    needs_root()
+    assert main(["capture", "-i", "lo", "-f", str(tmp_path / "d"), "--ring", size, "--timeout", "0"]) == 125
+    said = capsys.readouterr().err
+    assert "bytes is more than half of the memory that is free" in said and said.count("\n") == 1
+    assert not (tmp_path / "d").exists()

@@ -58,6 +58,15 @@ def test_words_that_cannot_be_are_status_2(
     assert not (tmp_path / "d").exists()
 
 
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e300", "0", "long"])
+def test_a_silence_that_no_clock_can_count_is_status_2(tmp_path: Path, capsys: Capsys, seconds: str) -> None:
+    capture = write(tmp_path / "c.pcap", pcap(talk().frames))
+    assert main(["import", str(capture), "-f", str(tmp_path / "d"), "--idle", seconds]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("plg: invalid value for '--idle': ") and said.count("\n") == 1
+    assert not (tmp_path / "d").exists()
+
+
 def test_what_cannot_be_read_is_status_125(tmp_path: Path, capsys: Capsys) -> None:
     assert main(["import", str(tmp_path / "none"), "-f", str(tmp_path / "d")]) == 125
     assert capsys.readouterr().err == f"plg: cannot read {tmp_path}/none: No such file or directory\n"
