@@ -249,7 +249,9 @@ class Referee:
             matched += done and not self._failed[record.number]
         warnings: list[str] = []
         if self._masked_whole:
-            warnings.append(f"--ignore covers all that was said on {self._masked_whole} connections")
+            count = self._masked_whole
+            plural = "s" if count != 1 else ""
+            warnings.append(f"--ignore covers all that was said on {count} connection{plural}")
         return Verdict(
             datagrams=self.datagrams,
             datagrams_matched=self.datagrams_matched,
