@@ -40,7 +40,7 @@ from netplayground.errors import (
     WaitTimeoutError,
 )
 from netplayground.replay.verdict import Divergence
-from netplayground.session.order import Commands, Order, lines_of
+from netplayground.session.order import Commands, Order, lines_of, words_of
 from netplayground.session.outcome import CANNOT_WORK, DIVERGED, TIMED_OUT, ProcessOutcome
 from netplayground.session.parcel import unpack
 from netplayground.session.plan import (
@@ -108,7 +108,7 @@ class Playground:
         if record is not None and replay is not None:
             raise UsageError("cannot record and replay in one playground: give one of them")
         self._commands = _named(processes)
-        self._live = list(live)
+        self._live = words_of(live)
         self.seat = seat
         self._check(replay is not None)
         self._dump = Path(os.path.abspath(path)) if (path := record or replay) is not None else None
@@ -137,9 +137,9 @@ class Playground:
                 stall_s=stall,
                 strict_order=strict_order,
                 on_divergence=on_divergence,
-                ignore=tuple(ignore),
+                ignore=words_of(ignore),
                 udp=udp,
-                echo=tuple(echo),
+                echo=words_of(echo),
             )
         self.result: Recorded | Replayed | None = None
         """How the run was, once the playground has been left."""

@@ -14,7 +14,7 @@ from netplayground.api.plg import Plg
 from netplayground.api.results import Output, Recorded, Replayed, recorded, replayed
 from netplayground.replay.casting import CANNED
 from netplayground.replay.verdict import Verdict
-from netplayground.session.order import Commands, Order, lines_of
+from netplayground.session.order import Commands, Order, lines_of, words_of
 from netplayground.session.outcome import RunSummary
 from netplayground.session.plan import (
     DEFAULT_GRACE_S,
@@ -61,8 +61,8 @@ def record(
         gid=None if gid is None else str(gid),
         kill_signal=str(kill_signal),
         grace_s=grace,
-        ready=tuple(ready),
-        until=tuple(until),
+        ready=words_of(ready),
+        until=words_of(until),
         timeout_s=timeout,
         mtu=mtu,
         keep_hostname=keep_hostname,
@@ -114,8 +114,8 @@ def replay(
         gid=None if gid is None else str(gid),
         kill_signal=str(kill_signal),
         grace_s=grace,
-        ready=tuple(ready),
-        until=tuple(until),
+        ready=words_of(ready),
+        until=words_of(until),
         timeout_s=timeout,
         mtu=mtu,
         keep_hostname=keep_hostname,
@@ -127,12 +127,12 @@ def replay(
         stall_s=stall,
         strict_order=strict_order,
         on_divergence=on_divergence,
-        ignore=tuple(ignore),
+        ignore=words_of(ignore),
         udp=udp,
-        echo=tuple(echo),
+        echo=words_of(echo),
     )
     run = _Run(options, lines_of(commands), environment, folder, capture_output)
-    summary, verdict = run.go(words, tuple(names), keeps_addresses=subnet is None)
+    summary, verdict = run.go(words, words_of(names), keeps_addresses=subnet is None)
     assert verdict is not None
     return replayed(summary, verdict, options.dump_path, run.output)
 

@@ -22,7 +22,7 @@ from netplayground.api.playground import SEAT, Playground
 from netplayground.api.results import Replayed, diverged_words, divergences_words
 from netplayground.dump.appearing import appearing
 from netplayground.errors import PlaygroundError, UsageError
-from netplayground.session.order import lines_of
+from netplayground.session.order import lines_of, words_of
 from netplayground.session.plan import name_commands, parse_ready
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.,=+@\[\]-]")
@@ -65,8 +65,8 @@ class Wanted:
         named = dict(name_commands(lines_of(commands))) if commands else {}
         wanted = cls(
             named,
-            live=_words(words.pop("live", ())),
-            ready=_words(words.pop("ready", ())),
+            live=words_of(words.pop("live", ())),
+            ready=words_of(words.pop("ready", ())),
             start=words.pop("start", True),
             inside=words.pop("inside", True),
             dump=words.pop("dump", None),
@@ -183,10 +183,6 @@ def dump_path(folder: Path, module: str, test: str) -> Path:
     if safe != test:
         safe += f"-{hashlib.sha256(test.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
     return folder / _FOLDER / module / f"{safe}{_SUFFIX}"
-
-
-def _words(value: str | Iterable[str]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def _missing_folders(folder: Path) -> Sequence[Path]:

@@ -43,10 +43,15 @@ class Order:
         return tuple(fd for fd in (self.control, self.seat_channel, *files, *self.inherited) if fd >= 0)
 
 
+def words_of(words: Iterable[str]) -> tuple[str, ...]:
+    """Several words, or one: a text is not taken for its letters, each of which could be a mask."""
+    return (words,) if isinstance(words, str) else tuple(words)
+
+
 def lines_of(commands: Commands) -> tuple[str, ...]:
     """Commands as the command line has them; UsageError for a name that cannot be."""
     if not isinstance(commands, Mapping):
-        return tuple([commands] if isinstance(commands, str) else commands)
+        return words_of(commands)
     lines = tuple(f"{name}: {command}" for name, command in commands.items())
     for name, line in zip(commands, lines, strict=True):
         if not are_named([line]):

@@ -483,6 +483,20 @@ def test_what_the_program_says_otherwise_is_a_divergence(place: Place) -> None:
         play(playground, b"help!")
 
 
+def test_one_rule_or_one_name_need_not_stand_in_a_list(place: Place) -> None:
+    """Its letters are no rules of their own: they would hide what differs."""
+    record_both(place)
+    letters = "olleh!p"  # of all that was said, and is
+    with (
+        pytest.raises(errors.DivergedError),
+        Playground(BOTH, replay=place.dump, ignore=letters) as playground,
+    ):
+        play(playground, b"help!")
+    with Playground(BOTH, replay=place.dump, ignore="hel.+", live="up") as playground:
+        play(playground, b"help!")
+    assert playground.live == ("up",)
+
+
 def test_what_the_program_does_not_say_any_more_is_a_divergence(place: Place) -> None:
     record_both(place)
     with pytest.raises(errors.DivergedError, match="never opened it"), Playground(BOTH, replay=place.dump):
