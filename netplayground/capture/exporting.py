@@ -18,6 +18,7 @@ from netplayground.capture.segmenting import Ends
 from netplayground.dump.appearing import appearing
 from netplayground.dump.model import SIDES, Connection, Datagram, Endpoint, Event, EventKind
 from netplayground.dump.recording import Recording
+from netplayground.dump.soundness import Soundness
 from netplayground.errors import PlaygroundError
 
 DEFAULT_MTU = 1500
@@ -46,14 +47,17 @@ def export_capture(recording: Recording, path: Path, wanted: Collection[int] | N
 def packets(recording: Recording, wanted: Collection[int] | None, mtu: int) -> Iterator[tuple[int, bytes]]:
     """Give all packets of a recording, or those of some connections, with their times."""
     open_: dict[int, Ends] = {}
+    soundness = Soundness(recording)
     for told in _events(recording, wanted):
         if isinstance(told, Datagram):
+            soundness.assure(told.packet_offset, told.packet_length)
             yield told.time_ns, recording.read(told.packet_offset, told.packet_length)
             continue
         identity, event = told
         ends = open_.get(identity)
         if ends is None:
             ends = open_[identity] = Ends(recording.connections[identity], mtu)
+        soundness.assure(event.offset, event.length)
         for packet in ends.packets(event, recording.payload(event)):
             yield event.time_ns, packet
         if recording.connections[identity].closed_ns == event.time_ns and event.kind in _LAST:
@@ -113,13 +117,14 @@ def export_streams(recording: Recording, folder: Path, wanted: Collection[int] |
     """Write what each side of each connection said into a file of its own, named as tcpflow names them; give
     the number of files. Where that fails none of them stays."""
     used: dict[str, int] = {}
+    soundness = Soundness(recording)
     written: list[Path] = []
     with _folder(folder, written):
         for connection in _connections(recording, wanted):
             for side, said in enumerate(connection.bytes):
                 if said:
                     path = folder / _file_name(connection, side, used)
-                    _write_stream(recording, connection, side, path)
+                    _write_stream(recording, soundness, connection, side, path)
                     written.append(path)
     return len(written)
 
@@ -162,19 +167,24 @@ def _flow_end(end: Endpoint) -> str:
     return f"{end.address.exploded}.{end.port:05}"
 
 
-def _write_stream(recording: Recording, connection: Connection, side: int, path: Path) -> None:
+def _write_stream(
+    recording: Recording, soundness: Soundness, connection: Connection, side: int, path: Path
+) -> None:
     with appearing(path) as file:
         for event in recording.events(connection.id):
             if event.kind is EventKind.CHUNK and event.side == side:
+                soundness.assure(event.offset, event.length)
                 file.write(recording.payload(event))
 
 
 def json_lines(recording: Recording, wanted: Collection[int] | None) -> Iterator[str]:
     """Give a line for each chunk: whose it is, when it was said, and the bytes."""
+    soundness = Soundness(recording)
     for told in _events(recording, wanted):
         if isinstance(told, Datagram) or told[1].kind is not EventKind.CHUNK:
             continue
         identity, event = told
+        soundness.assure(event.offset, event.length)
         yield json.dumps(
             {
                 "connection": identity,

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from netplayground.dump.model import Datagram, Event, EventKind
 from netplayground.dump.recording import Recording
+from netplayground.dump.soundness import Soundness
 from netplayground.replay.redaction import Span, parse_redactions
 from netplayground.report.flows import DatagramFlows, Flow, Lanes, flow_of_connection
 from netplayground.report.share import fair_limit
@@ -79,13 +80,14 @@ class Content:
 
 
 def read_content(recording: Recording, room: Room, progress: Progress) -> Content:
-    """Walk through a recording and keep what fits."""
+    """Walk through a recording and keep what fits; DamagedDumpError where it is not what was written."""
     return _Reader(recording, room).read(progress)
 
 
 class _Reader:
     def __init__(self, recording: Recording, room: Room) -> None:
         self._recording = recording
+        self._soundness = Soundness(recording)
         self._room = room
         self._lanes = Lanes(recording.processes)
         self._connections = [
@@ -158,6 +160,7 @@ class _Reader:
         payload = its.payload[side]
         kept = min(event.length, self._stream_limit - len(payload))
         if kept:
+            self._soundness.assure(event.offset, kept)
             payload += self._recording.read(event.offset, kept)
             if kind is EventKind.DATAGRAM:
                 spans = self._redactions.datagrams.get(event.offset, ())

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from netplayground.dump.appearing import appearing
 from netplayground.dump.model import SIDES, Connection, Datagram, Event, EventKind, Fact
 from netplayground.dump.recording import Recording
+from netplayground.dump.soundness import Soundness
 from netplayground.errors import PlaygroundError
 
 _ROWS = 1 << 16
@@ -120,9 +121,11 @@ def _fill(
     for identity in range(len(summaries)) if wanted is None else sorted(wanted):
         connections.add(_connection(summaries[identity]))
     said = array("Q", bytes(16 * len(summaries)))
+    soundness = Soundness(recording)
     for told in recording.in_order():
         if isinstance(told, Datagram):
             if wanted is None:
+                soundness.assure(told.offset, told.length)
                 datagrams.add(_datagram(told, recording.payload(told)), told.length)
             continue
         identity, event = told
@@ -130,6 +133,7 @@ def _fill(
             continue
         if event.kind is EventKind.CHUNK:
             place = 2 * identity + event.side
+            soundness.assure(event.offset, event.length)
             chunks.add(_chunk(identity, event, said[place], recording.payload(event)), event.length)
             said[place] += event.length
         else:

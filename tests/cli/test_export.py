@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from capture.frames import Frame, Talk, pcap, pcapng, write
 from dump.making import opened, say, writing
 
+from needs import cannot_run
 from netplayground.cli.main import main
 from netplayground.dump.model import CLIENT, SERVER
 
@@ -45,6 +47,27 @@ def test_json_goes_to_stdout_or_to_a_file(dump: Path, tmp_path: Path, capsys: Ca
     assert [json.loads(line)["side"] for line in lines] == ["client", "server"]
     assert main(["export", str(dump), "--json", "--conn", "1", "-o", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out").read_text().splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["export", "-o", "OUT.pcapng"],
+        ["export", "-o", "OUT/"],
+        ["export", "-o", "OUT/", "--parquet"],
+        ["export", "-o", "OUT", "--json"],
+        ["report", "-o", "OUT"],
+    ],
+)
+def test_a_byte_that_changed_on_the_disk_is_not_handed_on(
+    dump: Path, tmp_path: Path, capsys: Capsys, words: list[str]
+) -> None:
+    if "--parquet" in words and find_spec("pyarrow") is None:
+        cannot_run("needs pyarrow")
+    dump.write_bytes(dump.read_bytes().replace(b"question", b"Question"))
+    assert main([words[0], str(dump), *(word.replace("OUT", f"{tmp_path}/out") for word in words[1:])]) == 125
+    assert "damaged at byte 0: the CRC-32" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [dump]
 
 
 @pytest.mark.parametrize(
