@@ -210,7 +210,8 @@ def test_what_is_no_capture_is_one_clear_error(tmp_path: Path, data: bytes, mess
 def test_a_mutated_capture_gives_packets_or_the_one_error(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    whole = bytearray(data.draw(st.sampled_from([pcap(FRAMES), pcapng(FRAMES), pcapng(FRAMES, ">")])))
+    kinds = pcap(FRAMES), modified(pcap(FRAMES, ">"), ">"), pcapng(FRAMES), pcapng(FRAMES, ">")
+    whole = bytearray(data.draw(st.sampled_from(kinds)))
     for _ in range(data.draw(st.integers(1, 5))):
         at = data.draw(st.integers(0, len(whole) - 1))
         whole[at] = data.draw(st.integers(0, 255))
@@ -220,3 +221,14 @@ def test_a_mutated_capture_gives_packets_or_the_one_error(
     except CaptureError:
         return
     assert sum(len(packet) for _, _, packet in packets) <= len(whole)
+
+
+@given(share=st.floats(0, 1), batch=st.sampled_from([64, 300, 1 << 16]))
+def test_a_modified_pcap_too_is_used_as_far_as_it_goes(
+    tmp_path_factory: pytest.TempPathFactory, share: float, batch: int
+) -> None:
+    data = modified(pcap(FRAMES, nanoseconds=False))
+    path = write(tmp_path_factory.mktemp("cut") / "c", data[: 24 + int((len(data) - 24) * share)])
+    packets = read(path, batch)
+    assert packets == expected(unit=1000)[: len(packets)]
+    assert len(packets) == len(FRAMES) or share < 1
