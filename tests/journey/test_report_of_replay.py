@@ -5,6 +5,8 @@ Here the browser starts when the runs are over: who looks for what they left beh
 
 from __future__ import annotations
 
+import json
+
 from journey.browser import Browser, browsing
 from journey.runs import Place, plg, record, run
 
@@ -32,6 +34,9 @@ def test_the_divergence_of_a_replay_is_shown_in_its_place(place: Place) -> None:
         browser.size(1280, 1000)
         browser.open(page)
         read_divergence(browser)
+        told = json.loads(verdict.read_bytes())
+        tenths = 1000 * told["bytes_matched"] // told["bytes"]
+        assert f"{tenths / 10:g} % of {told['bytes']} bytes as recorded" in browser.text("#replay p")
         assert not browser.complaints
 
 

@@ -96,7 +96,7 @@ function replayPanel(replay) {
   const who = replay.alone === undefined ? "The replay" : `The replay of ${visible(replay.alone)} alone`;
   if (replay.connections === undefined) return make("div", "panel wrong", make("h2", "", `${who} could not be done (status ${replay.status})`));
   const box = make("div", `panel ${replay.divergence_count ? "wrong" : "right"}`);
-  const share = (part, whole) => `${whole ? Math.floor((100 * part) / whole) : 100} %`;
+  const share = (part, whole) => `${whole ? Math.floor((1000 * part) / whole) / 10 : 100} %`;
   const verdict = replay.divergence_count ? `${who} diverged in ${counted(replay.divergence_count, "place")}` : `${who} was as recorded`;
   box.append(
     make("h2", "", verdict),
