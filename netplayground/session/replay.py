@@ -71,7 +71,7 @@ def replay(
     The calling process moves into a network namespace of its own for good, and must have one thread.
     """
     tape = load_tape(recording)
-    _check_playable(tape)
+    _check_playable(plan, tape)
     with stand(plan, streams) as ground, ExitStack() as stack:
         replaying = Replaying(plan, options, recording, tape, narrate, ground, control)
         stack.callback(replaying.close)
@@ -80,12 +80,25 @@ def replay(
         return replaying.run()
 
 
-def _check_playable(tape: Tape) -> None:
-    """Raise DumpError for a capture of which nothing is whole: to play nothing would look like success."""
-    if tape.left_out and not tape.records and not tape.flows.all:
-        _, why = max((each.bytes, each.why) for each in tape.left_out)
-        count = len(tape.left_out)
-        raise DumpError(f"cannot replay the capture: of its {count:,} connections none is whole: {why}")
+def _check_playable(plan: Plan, tape: Tape) -> None:
+    """Raise DumpError for a capture of which nothing that the live processes said or heard is whole: to play
+    nothing would look like success."""
+    numbers = {number for number, process in enumerate(plan.processes) if process.is_live}
+    live = {plan.processes[number].name for number in numbers}
+    lost = [
+        each
+        for each in tape.left_out
+        if live & {each.connection.client_process, each.connection.server_process}
+    ]
+    said = [record.processes for record in tape.records if lost and sum(record.bytes)]
+    sent = [flow.processes for flow in tape.flows.all if lost]
+    if not lost or any(numbers.intersection(processes) for processes in (*said, *sent)):
+        return
+    _, why = max((each.bytes, each.why) for each in lost)
+    whose = ", ".join(sorted(live))
+    raise DumpError(
+        f"cannot replay the capture: of the {len(lost):,} connections of {whose} none is whole: {why}"
+    )
 
 
 class Replaying(Run):

@@ -19,6 +19,7 @@ from journey.replays import Program
 from journey.runs import Ended, Place, python, record_command, run, witnessed
 
 from needs import needs_program, needs_tun
+from netplayground.packet.tcp import ACK, RST, SYN
 
 SERVER, CLIENT = "10.0.0.1", "10.0.0.2"
 AS_POSTGRES = "exec setpriv --reuid=postgres --regid=postgres --init-groups -- sh -c"
@@ -106,7 +107,16 @@ def test_a_capture_of_which_nothing_is_whole_is_no_success(place: Place) -> None
     """A snap length leaves the headers, and no conversation."""
     ended = replay_to_echo(place, captured_echoes(10), snap=66)
     assert ended.status == 125, ended
-    assert "of its 10 connections none is whole: bytes of it were not captured" in ended.stderr, ended
+    said = "of the 10 connections of server none is whole: bytes of it were not captured"
+    assert said in ended.stderr, ended
+
+
+def test_a_refused_connection_is_nothing_that_could_be_played(place: Place) -> None:
+    refused = Talk(1999, ECHO_PORT)
+    refused.send(0, SYN)
+    refused.send(1, RST | ACK)
+    ended = replay_to_echo(place, [*refused.frames, *captured_echoes(10)], snap=66)
+    assert ended.status == 125 and "of the 10 connections of server none is whole" in ended.stderr, ended
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
