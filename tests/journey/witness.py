@@ -32,8 +32,11 @@ def main(capture: Path, peer: str, command: str) -> int:
         str(capture),
         "-U",
         "--immediate-mode",
+        # Each packet takes a slot of the longest that is kept: at tcpdump's own length there would be 250.
+        "-s",
+        "65535",
         "-B",
-        "65536",
+        "131072",
         "-Z",
         "root",
     ]
