@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 DIFFERENT = 3
 _MOST_SHOWN, _MOST_TOLD = 10, 100_000
+_SECOND = 1_000_000_000
 
 
 @click.command(
@@ -133,6 +134,8 @@ class Request:
             lesson = learn(loads[0], loads[1:], options)
         self._write_rules(lesson)
         tell(rules_line(lesson))
+        if lesson.spread_ns < _SECOND:
+            tell("note: made within one second: clocks of whole seconds may have said the same in all of them")
         for number, difference in enumerate(lesson.differences):
             one, two = self.paths[0], self.paths[1 + number // 2]
             if not difference.is_same:

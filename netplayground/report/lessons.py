@@ -43,6 +43,8 @@ class Lesson:
     rules: Rules
     comments: tuple[tuple[str, ...], ...]
     differences: tuple[Difference, ...]
+    spread_ns: int
+    """From the beginning of the first recording to that of the last."""
 
     @property
     def is_enough(self) -> bool:
@@ -54,8 +56,10 @@ def learn(first: Load, others: Sequence[Load], options: ReplayOptions) -> Lesson
     already. What is loaded is changed, and so loaded anew for each comparison."""
     book = RuleBook()
     echo = options.echo
+    began: list[int] = []
     for other in others:
         halves = make_halves(first(), other())
+        began += [tape.began_ns for tape in halves.tapes]
         echo = _Pupil(halves, replace(options, echo=echo), book).learn()
     book.prune()
     rules = Rules(book.emit(), tuple(rule for rule in echo if rule not in options.echo))
@@ -65,7 +69,7 @@ def learn(first: Load, others: Sequence[Load], options: ReplayOptions) -> Lesson
         for other in others
         for one, two in ((first, other), (other, first))
     ]
-    return Lesson(rules, tuple(_comments(book)), tuple(differences))
+    return Lesson(rules, tuple(_comments(book)), tuple(differences), max(began) - min(began))
 
 
 def _comments(book: RuleBook) -> Iterator[tuple[str, ...]]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from dump.making import create, every_ending, opened, say, writing
+from dump.making import WALL_NS, create, every_ending, opened, say, writing
 from dump.test_tunreplay import emit
 from dump.test_tunreplay import talk as original
 
@@ -16,9 +16,9 @@ from netplayground.dump.model import CLIENT, SERVER
 DATE = b"Date: Sat, 21 Nov 2026 10:03:3%d GMT\r\n"
 
 
-def dump(path: Path, *answers: bytes) -> Path:
+def dump(path: Path, *answers: bytes, second: int = 0) -> Path:
     """A connection for each answer."""
-    with writing(path) as writer:
+    with writing(path, wall_ns=WALL_NS + second * 1_000_000_000) as writer:
         for number, answer in enumerate(answers):
             connection = opened(writer, port=40000 + number)
             say(connection, CLIENT, b"question")
@@ -131,7 +131,7 @@ def test_dumps_of_the_original_program_are_compared(
 
 
 def test_what_is_learned_is_used_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    paths = [dump(tmp_path / str(second), DATE % second) for second in (1, 2, 3)]
+    paths = [dump(tmp_path / str(second), DATE % second, second=second) for second in (1, 2, 3)]
     rules = tmp_path / "rules"
     assert diff("--learn", "-o", rules, *paths[:2]) == 0
     assert capsys.readouterr().err == "plg: 1 rule: under them the recordings say the same\n"
@@ -140,6 +140,17 @@ def test_what_is_learned_is_used_as_it_is(tmp_path: Path, capsys: pytest.Capture
     assert diff("--ignore-file", rules, paths[0], paths[2]) == 0
     assert diff("--learn", "--ignore-file", rules, *paths) == 0
     assert capsys.readouterr().err.endswith("0 rules: under them the recordings say the same\n")
+
+
+def test_runs_of_one_second_teach_nothing_of_clocks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at_once = [dump(tmp_path / name, b"id: %d" % number) for number, name in enumerate("ab")]
+    assert diff("--learn", *at_once) == 0
+    assert "made within one second" in capsys.readouterr().err
+    later = dump(tmp_path / "c", b"id: 7", second=1)
+    assert diff("--learn", *at_once, later) == 0
+    assert "second" not in capsys.readouterr().err
 
 
 def test_rules_go_to_stdout_where_no_file_is_named(

@@ -35,15 +35,15 @@ class Clock:
         return self.now
 
 
-def create(path: Path, first_sequence: int = 0x10000000) -> DumpWriter:
+def create(path: Path, first_sequence: int = 0x10000000, wall_ns: int = WALL_NS) -> DumpWriter:
     """Begin a dump whose times are always the same."""
-    return DumpWriter.create(path, RUN, WALL_NS, Clock(), first_sequence)
+    return DumpWriter.create(path, RUN, wall_ns, Clock(), first_sequence)
 
 
 @contextmanager
-def writing(path: Path, first_sequence: int = 0x10000000) -> Iterator[DumpWriter]:
+def writing(path: Path, first_sequence: int = 0x10000000, wall_ns: int = WALL_NS) -> Iterator[DumpWriter]:
     """Write a dump that is complete at the end of the block."""
-    writer = create(path, first_sequence)
+    writer = create(path, first_sequence, wall_ns)
     try:
         yield writer
     except BaseException:
