@@ -135,7 +135,7 @@ class Request:
         self._write_rules(lesson)
         tell(rules_line(lesson))
         if lesson.spread_ns < _SECOND:
-            tell("note: made within one second: clocks of whole seconds may have said the same in all of them")
+            tell("note: made within one second: clocks of whole seconds may have said the same in all")
         for number, difference in enumerate(lesson.differences):
             one, two = self.paths[0], self.paths[1 + number // 2]
             if not difference.is_same:

@@ -74,10 +74,10 @@ def is_allowed(tape: Tape, process: int, what: str, event: int) -> bool:
     if record.is_silent:
         return True  # whoever closes it, and how
     is_unused = not tape.upto[event] + tape.against[event]
-    if what in ("an abort", "an orderly close") and is_unused:
-        # Another one may be this; of a server's connections only a silent one, which ends as it likes.
-        if side == CLIENT or any(each.is_silent for each in alike if each is not record):
-            return True
+    # Another one may be this; of a server's connections only a silent one, which ends as it likes.
+    is_another = side == CLIENT or any(each.is_silent for each in alike if each is not record)
+    if what in ("an abort", "an orderly close") and is_unused and is_another:
+        return True
     later = [
         other
         for other in range(event + 1, len(tape))
