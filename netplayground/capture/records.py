@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from mmap import mmap
 from pathlib import Path
@@ -23,6 +23,8 @@ from netplayground.errors import CaptureError
 
 BATCH = 8 << 20
 """What is in memory at once. Never more packet data than TCP may leave unacknowledged in a dump."""
+BATCHES = 4
+"""Three of them may be in use while the next is read (`ahead`, `apart`)."""
 _BATCH_LEAST = 1 << 16
 PACKETS_MOST = 3 << 13
 """… and no more packets than this: in the worst case each is a connection of its own."""
@@ -74,6 +76,9 @@ class Layout:
     data: int
 
 
+Buffer = bytearray | memoryview | mmap
+Allocate = Callable[[int], Buffer]
+"""Gives memory of a length."""
 Packet = tuple[Interface, int, int, int, int]
 """Interface, time in ns, where in the buffer the packet begins and ends, octets that were not captured."""
 
@@ -83,7 +88,7 @@ class Batch:
     """Packets that are in memory: `heads` says where in `buffer` their records begin."""
 
     path: Path
-    buffer: bytearray | mmap
+    buffer: Buffer
     heads: list[int]
     layout: Layout
     interfaces: tuple[Interface, ...]
@@ -140,16 +145,16 @@ def damaged(path: Path, offset: int, what: str) -> CaptureError:
 class Records:
     """One capture that is being read; it must be closed."""
 
-    def __init__(self, path: Path, batch: int = BATCH) -> None:
+    def __init__(self, path: Path, batch: int = BATCH, *, allocate: Allocate = bytearray) -> None:
         self.path = path
         self.cut = 0
         self._octets: Octets = open_octets(path)
         if self._octets.size and not self._octets.is_packed:
             batch = min(batch, max(self._octets.size, _BATCH_LEAST))
-        # Three batches may be in use while the next is read (`ahead`).
-        self._buffers = [bytearray(batch) for _ in range(4)]
+        self._buffers = [allocate(batch) for _ in range(BATCHES)]
         self._buffer = self._buffers[0]
         self._base = self._at = self._end = 0
+        self._is_given = False  # a batch of this buffer may be in use
         self._is_over = False
         self._order = "<"
         self._interfaces: list[Interface] = []
@@ -193,12 +198,15 @@ class Records:
         if self._is_over:
             return False
         rest = self._end - self._at
-        self._buffers = self._buffers[1:] + self._buffers[:1]
+        if self._is_given:
+            self._is_given = False
+            self._buffers = self._buffers[1:] + self._buffers[:1]
         # Exported to NumPy, the old buffer cannot grow: it lives as long as somebody looks at it.
         if length > len(self._buffers[0]):
             self._buffers[0] = bytearray(length)
         buffer = self._buffers[0]
-        buffer[:rest] = self._buffer[self._at : self._end]
+        # It may be the same one: memoryviews copy as memmove(3) does.
+        memoryview(buffer)[:rest] = memoryview(self._buffer)[self._at : self._end]
         self._buffer = buffer
         self._base += self._at
         got = self._octets.read_into(memoryview(buffer)[rest:])
@@ -208,6 +216,7 @@ class Records:
 
     def _cut(self, heads: list[int], layout: Layout, interfaces: tuple[Interface, ...]) -> Iterator[Batch]:
         """Give batches of no more packets than may be worked at at once."""
+        self._is_given = True
         for begin in range(0, len(heads), PACKETS_MOST):
             some = heads[begin : begin + PACKETS_MOST]
             yield Batch(self.path, self._buffer, some, layout, interfaces, self._base)

@@ -232,3 +232,19 @@ def test_a_modified_pcap_too_is_used_as_far_as_it_goes(
     packets = read(path, batch)
     assert packets == expected(unit=1000)[: len(packets)]
     assert len(packets) == len(FRAMES) or share < 1
+
+
+def test_a_batch_is_good_until_the_fourth_after_it_whatever_is_skipped_between(tmp_path: Path) -> None:
+    parts = [section(), interface()]
+    for number in range(8):
+        # Blocks that nobody needs, each as long as what is read at once.
+        parts += [enhanced(bytes([number]) * 100, number), *[block("<", 0x0BAD, bytes(60_000))] * 9]
+    records = Records(write(tmp_path / "c", b"".join(parts)), 1 << 16)
+    batches = []
+    for batch in records.batches():
+        batches.append(batch)
+        for number, each in enumerate(batches[-4:], max(0, len(batches) - 4)):
+            ((_, _, begin, end, _),) = each.packets()
+            assert bytes(each.buffer[begin:end]) == bytes([number]) * 100
+    assert len(batches) == 8
+    records.close()
