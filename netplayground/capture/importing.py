@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from netplayground.capture.ahead import Ahead, AtOnce, Behind
 from netplayground.capture.connection import Gaps
 from netplayground.capture.fragments import Fragments
 from netplayground.capture.hosts import Hosts
 from netplayground.capture.link import HEADERS, find_ip
-from netplayground.capture.merging import Captures
+from netplayground.capture.merging import Captures, Read
 from netplayground.capture.network import Network, parse_network, parse_segment
 from netplayground.capture.reassembly import Limits, Reassembler
-from netplayground.capture.records import Batch
+from netplayground.capture.records import BATCH, Allocate, Batch
 from netplayground.capture.script import Script
 from netplayground.capture.stream import Overlap
 from netplayground.capture.telling import Clock, Teller
@@ -33,9 +33,12 @@ from netplayground.packet import MalformedPacket, icmp, ip, udp
 from netplayground.packet.checksum import Octets
 
 if TYPE_CHECKING:
+    from netplayground.capture.apart import Apart
     from netplayground.capture.fast import Batches, Prepared
 
 Progress = Callable[[int, int], None]
+_COLUMNS_ROOM = 8 << 20
+"""What `fast.prepare` makes of `PACKETS_MOST` packets is half of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,40 +243,91 @@ def import_captures(options: ImportOptions, progress: Progress = lambda done, si
 
 
 def _import(options: ImportOptions, progress: Progress) -> Imported:
-    captures, clock, hosts = Captures(list(options.captures)), Clock(), Hosts(options.names)
-    batches = Ahead(_prepared(captures, options.vectors))
+    clock, hosts = Clock(), Hosts(options.names)
+    steps, behind = _read_ahead(options)
     writer: DumpWriter | None = None
     try:
-        batch, prepared = next(batches, (None, None))
+        step = next(steps)
         # What is not a capture is refused before the dump is touched.
-        clock.now = next((packet[1] for packet in batch.packets()), 0) if batch else 0
+        clock.now = next((packet[1] for packet in step.batch.packets()), 0) if step.batch else 0
         writer = DumpWriter.create(options.dump, _run(options, hosts), clock.now, clock, fd=options.fd)
-        importer = Importer(options, writer, hosts, clock, Behind())
+        importer = Importer(options, writer, hosts, clock, behind)
         try:
-            while batch is not None:
-                importer.feed(batch, prepared)
-                progress(captures.position, captures.size)
-                batch, prepared = next(batches, (None, None))
+            step = _take_all(importer, writer, step, steps, progress)
         finally:
-            # Of a capture that breaks off there is a dump up to there.
-            try:
-                importer.finish()
-            finally:
-                importer.close()
+            importer.close()
         importer.check_links()
-        writer.close()
-        return _imported(importer, writer, hosts, captures)
+        return _imported(importer, writer, hosts, step.read)
     finally:
-        batches.close()
-        captures.close()
+        steps.close()
         if writer is not None:
+            writer.close(complete=False)
+
+
+def _take_all(
+    importer: Importer, writer: DumpWriter, step: _Step, steps: Iterator[_Step], progress: Progress
+) -> _Step:
+    """Take all batches, and complete the dump; give the last step."""
+    while step.batch is not None:
+        importer.feed(step.batch, step.prepared)
+        progress(step.read.position, step.read.size)
+        try:
+            step = next(steps)
+        except CaptureError:
+            # Of a capture that breaks off there is a dump up to there.
+            importer.finish()
             writer.close()
+            raise
+    importer.finish()
+    writer.close()
+    return step
 
 
-def _prepared(captures: Captures, vectors: bool) -> Iterator[tuple[Batch | None, Prepared | None]]:
+class _Step(NamedTuple):
+    """A batch, with what can be done for it before it is its turn; None: there are no more."""
+
+    batch: Batch | None
+    prepared: Prepared | None
+    read: Read
+
+
+def _read_ahead(options: ImportOptions) -> tuple[Ahead[_Step] | Apart[_Step], Behind]:
+    """Begin to read the captures; and give what the dump is written by."""
+    apart = _apart(options) if options.vectors else None
+    if apart is not None:
+        return apart, AtOnce()
+    return Ahead(_steps(options.captures, options.vectors, bytearray)), Behind()
+
+
+def _apart(options: ImportOptions) -> Apart[_Step] | None:
+    """Read in a process of its own, None where that cannot be or is not worth it."""
+    # Of several captures each has its own memory.
+    (path, *more) = options.captures
+    if more or (path.is_file() and path.stat().st_size <= BATCH):
+        return None
+    # Imported before the fork: both must mix hashes alike (`columns`).
+    if _short_way()[0] is None:
+        return None
+    from netplayground.capture import apart
+
+    if not apart.is_possible():
+        return None
+    shared = apart.Shared(apart.SLOTS * BATCH, _COLUMNS_ROOM)
+    try:
+        return apart.Apart(_steps(options.captures, True, shared.allocate), shared)
+    except OSError:  # no more processes are allowed
+        return None
+
+
+def _steps(paths: Sequence[Path], vectors: bool, allocate: Allocate) -> Iterator[_Step]:
     prepare = _short_way()[1] if vectors else _unprepared
-    for batch in captures.batches():
-        yield batch, prepare(batch)
+    captures = Captures(list(paths), allocate)
+    try:
+        for batch in captures.batches():
+            yield _Step(batch, prepare(batch), captures.read)
+        yield _Step(None, None, captures.read)
+    finally:
+        captures.close()
 
 
 def _unprepared(batch: Batch) -> None:
@@ -285,7 +339,7 @@ def _run(options: ImportOptions, hosts: Hosts) -> RunHeader:
     return RunHeader(subnets=(), processes=hosts.named, options={PROCESSES_FOLLOW: True, "captures": names})
 
 
-def _imported(importer: Importer, writer: DumpWriter, hosts: Hosts, captures: Captures) -> Imported:
+def _imported(importer: Importer, writer: DumpWriter, hosts: Hosts, read: Read) -> Imported:
     teller = importer.teller
     return Imported(
         packets=importer.packets,
@@ -300,5 +354,5 @@ def _imported(importer: Importer, writer: DumpWriter, hosts: Hosts, captures: Ca
         given_up=importer.reassembler.cut,
         written=writer.totals,
         size=writer.bytes_written,
-        cut=captures.cut,
+        cut=read.cut,
     )

@@ -8,18 +8,25 @@ when its first packet is due: so there may be many.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
-from netplayground.capture.records import Batch, Records
+from netplayground.capture.records import Allocate, Batch, Records
 from netplayground.errors import UsageError
 
 _PEEK = 1 << 16
 _NEVER = 1 << 64
 
-Progress = Callable[[int, int], None]
+
+class Read(NamedTuple):
+    """How much has been read of how much (0: nobody knows), and what was cut off of which files."""
+
+    position: int
+    size: int
+    cut: dict[Path, int]
 
 
 @dataclass(slots=True)
@@ -59,19 +66,25 @@ class _Stream:
 class Captures:
     """The captures of one import; `cut` says of which files the end is missing, by how many octets."""
 
-    def __init__(self, paths: list[Path]) -> None:
+    def __init__(self, paths: list[Path], allocate: Allocate = bytearray) -> None:
         if len(paths) > 1 and any(str(path) == "-" for path in paths):
             raise UsageError("cannot read stdin together with other captures")
         self._paths = paths
-        self._read = 0
+        self._allocate = allocate
+        self._passed = 0
         self.size = 0
         self._open: list[_Stream] = []
         self.cut: dict[Path, int] = {}
 
     @property
+    def read(self) -> Read:
+        """How far this is."""
+        return Read(self.position, self.size, dict(self.cut))
+
+    @property
     def position(self) -> int:
         """How much has been read, of `size` in all (0: nobody knows)."""
-        return self._read + sum(stream.records.position for stream in self._open)
+        return self._passed + sum(stream.records.position for stream in self._open)
 
     def close(self) -> None:
         """Close the files that are open."""
@@ -106,7 +119,7 @@ class Captures:
         self._finish(stream)
 
     def _begin(self, path: Path) -> _Stream:
-        records = Records(path)
+        records = Records(path, allocate=self._allocate)
         stream = _Stream(records, records.batches())
         self._open.append(stream)
         return stream
@@ -119,7 +132,7 @@ class Captures:
     def _finish(self, stream: _Stream) -> None:
         if stream.records.cut:
             self.cut[stream.records.path] = stream.records.cut
-        self._read += stream.records.position
+        self._passed += stream.records.position
         stream.records.close()
         self._open.remove(stream)
 
