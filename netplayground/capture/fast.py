@@ -158,8 +158,9 @@ class Batches:
         lives = self._lives
         rows = sort_rows(columns, directions, lives)
         ordinary = find_ordinary(columns, rows, lives, self._reassembler, strange)
-        odd = np.unique(rows.connection[ordinary.of < 0])
-        odd = odd[odd < rows.unknown]
+        # Sorted as they are, each stands once where it begins (and np.unique would import numpy.ma).
+        odd = rows.connection[ordinary.of < 0]
+        odd = odd[(np.diff(odd, prepend=-1) > 0) & (odd < rows.unknown)]
         keys = {slot: lives.key(slot) for slot in odd.tolist()}
         self._release(odd)
         self._memories.append(Memory(rows, columns))

@@ -76,7 +76,9 @@ class Lives:
 
     def find_strange(self, strange: frozenset[bytes]) -> Array:
         """Give the slots of connections that are strange (see `strange`)."""
-        found = [np.zeros(0, np.int64)]
+        if not strange:
+            return np.zeros(0, np.int64)
+        found = []
         for is_v4, width in ((True, V4_WORDS), (False, V6_WORDS)):
             keys = [key.ljust(4 * V6_WORDS, b"\0") for key in strange if len(key) == 4 * width]
             words = np.frombuffer(b"".join(keys), np.uint32).reshape(len(keys), V6_WORDS)

@@ -93,9 +93,10 @@ def plg(*arguments: str) -> list[str]:
 
 
 def plg_environment() -> dict[str, str]:
-    """The tree that holds this script is the one that is measured."""
+    """The tree that holds this script is the one that is measured; compiled once, as what is installed is."""
     search = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(search)}
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPATH": os.pathsep.join(search)}
 
 
 @contextmanager
