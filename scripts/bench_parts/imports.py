@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import shutil
 import struct
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from bench_parts.stage import Failed
+from bench_parts.stage import Failed, warm
 from bench_parts.ways import plg, plg_environment
 
 _DEADLINE_S = 600.0
@@ -28,6 +30,7 @@ _ACK, _PSH, _SYN, _FIN = 0x10, 0x18, 0x02, 0x11
 _SEGMENT = 1448
 _AT_A_TIME = 1000
 _PACKETS_EACH = 100
+_LOOK_S = 0.05
 
 
 def measure_import(place: Path, mib: int) -> dict[str, float]:
@@ -42,6 +45,7 @@ def measure_import(place: Path, mib: int) -> dict[str, float]:
         with capture.open("wb") as file:
             file.write(_HEADER)
             file.writelines(packets)
+        warm(place, capture.stat().st_size)
         took, memory = _import(capture, place)
         figures[f"import_{name}_s"] = took
         figures[f"import_{name}_tcpflow"] = _tcpflow(capture, place) / took
@@ -52,7 +56,8 @@ def measure_import(place: Path, mib: int) -> dict[str, float]:
 
 
 def _import(capture: Path, place: Path) -> tuple[float, float]:
-    """Give seconds and MiB of resident memory."""
+    """Give seconds and MiB of resident memory, of plg and of the process with which it reads ahead together:
+    what they share is counted twice."""
     dump = place / "bench.traffic"
     begin = time.monotonic()
     with subprocess.Popen(
@@ -62,13 +67,26 @@ def _import(capture: Path, place: Path) -> tuple[float, float]:
         env=plg_environment(),
     ) as process:
         assert process.stderr is not None
+        ahead = 0.0
+        while not select.select([process.stderr], [], [], _LOOK_S)[0]:
+            ahead = max(ahead, _memory_of_children(process.pid))
         said = process.stderr.read()
-        memory = _peak_memory(process)
+        memory = _peak_memory(process) + ahead
     took = time.monotonic() - begin
     if process.returncode != 0:
         raise Failed(said.decode(errors="replace")[-2000:])
     dump.unlink()
     return took, memory
+
+
+def _memory_of_children(pid: int) -> float:
+    """Give the highest resident memory so far of a process's children, in MiB."""
+    most = 0.0
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(OSError):  # it has ended
+            lines = Path(f"/proc/{child}/status").read_text().splitlines()
+            most += sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+    return most
 
 
 def _peak_memory(process: subprocess.Popen[bytes]) -> float:
@@ -81,6 +99,7 @@ def _peak_memory(process: subprocess.Popen[bytes]) -> float:
 def _tcpflow(capture: Path, place: Path) -> float:
     folder = place / "flows"
     folder.mkdir()
+    warm(place, capture.stat().st_size)
     took = _run("tcpflow", "-r", str(capture), "-o", str(folder), "-X", "/dev/null")
     shutil.rmtree(folder)
     return took

@@ -16,11 +16,12 @@ from bench_parts.capture import measure_capture
 from bench_parts.datagrams import measure_datagrams
 from bench_parts.imports import measure_import
 from bench_parts.replay import measure_replay
-from bench_parts.stage import Failed
+from bench_parts.stage import Failed, warm
 from bench_parts.ways import PORT, SERVER_DIRECT, Exchange, peers, plg, plg_environment, running_plg
 
 Figures = dict[str, float]
 SLACK_S = 30.0  # beyond the time that a measure takes by itself
+_MOST_WRITTEN = 1 << 29  # bytes a second, about, by who records bulk
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ Way = Callable[[Exchange, Path], None]
 def measure_bulk(way: Way, place: Path, extent: Extent) -> Figures:
     result = place / "bulk.json"
     client = f"exec iperf3 -c {{server}} -p {PORT} -P 1 -t {extent.bulk_s:g} -J > {shlex.quote(str(result))}"
+    warm(place, int(extent.bulk_s * _MOST_WRITTEN))
     # --one-off ends the server with the test; its own output would only fill the log.
     way(Exchange(f"exec iperf3 -s -1 -p {PORT} > /dev/null", client, extent.bulk_s + SLACK_S), place)
     report = json.loads(result.read_text())

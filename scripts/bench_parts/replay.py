@@ -7,7 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from bench_parts.stage import Failed
+from bench_parts.stage import Failed, warm
 from bench_parts.ways import PORT, SERVER_DIRECT, peers, plg, plg_environment
 
 _TOOK = re.compile(r"(\d+\.\d+) s$", re.MULTILINE)
@@ -17,6 +17,7 @@ _SMALL_S = 2.0
 def measure_replay(place: Path, mib: int) -> dict[str, float]:
     """Seconds of a recording of so many MiB, of its three replays without waiting for time, and the most
     memory that one of them had; then the same of small messages."""
+    warm(place, 2 * mib << 20)
     figures = _measure(
         "bulk", peers("pour", str(PORT), str(mib)), peers("drain", SERVER_DIRECT, str(PORT)), place
     )
