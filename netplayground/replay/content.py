@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from netplayground.replay.compare import shared_length
 from netplayground.replay.flows import ICMP, ICMP_HEADER, ICMPV6, UDP, Flow, Letter
 from netplayground.replay.masks import Mask
 from netplayground.replay.options import EchoRule
@@ -27,11 +28,20 @@ class Content:
         """What is compared of a datagram."""
         if protocol != UDP:
             return _icmp_content(protocol, payload)
+        payload = self._without_echo(flow, payload)
+        return self._cover(payload, is_said) if self._masks else payload
+
+    def shared_length(self, flow: Flow, one: bytes, other: bytes) -> int:
+        """How many bytes at the beginning of two datagrams are alike, or need not be: an answer repeats
+        them."""
+        return shared_length(self._without_echo(flow, one), self._without_echo(flow, other))
+
+    def _without_echo(self, flow: Flow, payload: bytes) -> bytes:
         for rule in self._rules.get(flow.port, ()):
             end = rule.offset + rule.length
             if len(payload) >= end:
                 payload = payload[: rule.offset] + bytes(rule.length) + payload[end:]
-        return self._cover(payload, is_said) if self._masks else payload
+        return payload
 
     def _cover(self, payload: bytes, is_said: bool) -> bytes:
         def cover(span: re.Match[bytes]) -> bytes:

@@ -228,6 +228,10 @@ class Exchange:
         payload = tape.read(tape.offset[event], tape.length[event])
         return self._content.of(flow, payload, tape.protocol_of(event), is_said=False)
 
+    def shared_length(self, flow: Flow, expected: bytes, said: bytes) -> int:
+        """Where what is said begins to differ from what was expected."""
+        return self._content.shared_length(flow, expected, said)
+
     def _learn(self, letter: Letter, flow: Flow, event: int) -> None:
         """A live datagram was found: its port stands for the recorded one."""
         tape = self._tape

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 
-from netplayground.replay.compare import shared_length
 from netplayground.replay.course import Course
 from netplayground.replay.exchange import Exchange, Said
 from netplayground.replay.flows import UDP, Flow, Letter
@@ -54,7 +53,7 @@ class PostOffice:
         if self._may_say_more(course):
             self._referee.notes[_BEYOND] += 1
             return
-        kind, expected = DivergenceKind.EXTRA, b""
+        kind, expected, offset = DivergenceKind.EXTRA, b"", 0
         if flow is None:
             where, event = self._where(letter), course.released_up_to()
             text = "said a datagram to whom it said none in the recording"
@@ -67,7 +66,7 @@ class PostOffice:
                 kind = DivergenceKind.DIFFERENT
                 text = f"said other bytes than in {self._which(flow, event)}"
                 expected = self._tape.read(self._tape.offset[event], self._tape.length[event])
-        offset = shared_length(expected, letter.payload)
+                offset = self._exchange.shared_length(flow, expected, letter.payload)
         self._referee.posts(kind, course, flow, event, text, where, offset, expected, letter.payload)
 
     def _where(self, letter: Letter) -> str:

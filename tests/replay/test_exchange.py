@@ -139,6 +139,13 @@ def test_an_echo_rule_copies_bytes_of_the_question_into_its_answer() -> None:
     assert delivery.letter.payload == b"\x12\x34answer 0"
 
 
+def test_what_an_answer_repeats_is_not_where_a_question_differs() -> None:
+    post, _ = questions(40000)
+    play = exchange(post, Strictness.LOSSY, EchoRule(0, 2, PORT))
+    (flow,) = post.tape.flows
+    assert play.shared_length(flow, b"\0\0question 0", b"\x12\x34question 7") == len(b"..question ")
+
+
 def test_masks_hold_for_datagrams_too() -> None:
     post, _ = questions(40000)
     play = exchange(post, ignore=(rb"question \d+",))
