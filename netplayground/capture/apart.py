@@ -99,25 +99,26 @@ class Apart(Generic[Item]):
     def __init__(self, source: Iterable[Item], shared: Shared) -> None:
         """Raises OSError where no process can be made."""
         self._shared = shared
-        items, self._given = os.pipe()
-        taken, self._tokens = os.pipe()
+        (items, given), (taken, tokens) = os.pipe(), os.pipe()
         parent = os.getpid()
         try:
             self._pid = os.fork()
         except OSError:
-            for descriptor in (items, self._given, taken, self._tokens):
+            for descriptor in (items, given, taken, tokens):
                 os.close(descriptor)
             raise
         if self._pid == 0:
             os.close(items)
-            os.close(self._tokens)
-            _be_maker(source, shared, self._given, taken, parent)
-        os.close(self._given)
+            os.close(tokens)
+            _be_maker(source, shared, given, taken, parent)
+        os.close(given)
         os.close(taken)
-        self._items = os.fdopen(items, "rb")
+        # Its number may be another's when it is gone, where somebody else waits for children too.
+        self._maker = os.pidfd_open(self._pid)
+        self._items, self._tokens = os.fdopen(items, "rb"), tokens
         self._is_open = True
         self._last: BaseException | None = None
-        os.write(self._tokens, _TOKEN * (SLOTS - 1))
+        os.write(tokens, _TOKEN * (SLOTS - 1))
 
     def __iter__(self) -> Iterator[Item]:
         return self
@@ -150,8 +151,10 @@ class Apart(Generic[Item]):
             self._items.close()
             os.close(self._tokens)
             # It may be waiting for a pipe of which nobody knows when there will be more.
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                signal.pidfd_send_signal(self._maker, signal.SIGKILL)
+                os.waitpid(self._pid, 0)
+            os.close(self._maker)
 
 
 def _be_maker(source: Iterable[Any], shared: Shared, given: int, tokens: int, parent: int) -> NoReturn:

@@ -123,6 +123,19 @@ def test_closing_ends_a_fork_that_waits_for_something_else() -> None:
     os.close(writing)
 
 
+def test_a_fork_may_be_reaped_by_somebody_else() -> None:
+    for number in range(2):
+        maker = Apart(iter([os.getpid(), number]), Shared(1, 1))
+        assert next(maker) == os.getpid()
+        if number:
+            list(maker)
+        before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        try:
+            maker.close()
+        finally:
+            signal.signal(signal.SIGCHLD, before)
+
+
 PARENT = """
 import os, sys
 from netplayground.capture.apart import Apart, Shared
