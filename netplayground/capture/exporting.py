@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -30,25 +30,51 @@ _RECORD = struct.Struct("<IIII")
 _PACKET = struct.Struct("<IIIIIII")
 
 Events = Iterator[tuple[int, Event] | Datagram]
+Progress = Callable[[int, int], None]
+"""Is told how much is done, of how much."""
 
 
-def export_capture(recording: Recording, path: Path, wanted: Collection[int] | None, mtu: int) -> int:
+def _nobody(done: int, size: int) -> None:
+    """Nobody asks how far it is."""
+
+
+class _Meter:
+    """How much of what is wanted has been said; progress is told."""
+
+    def __init__(self, progress: Progress, size: int) -> None:
+        self._progress = progress
+        self._done, self._size = 0, size
+
+    def add(self, octets: int) -> None:
+        self._done += octets
+        self._progress(self._done, self._size)
+
+
+def export_capture(
+    recording: Recording,
+    path: Path,
+    wanted: Collection[int] | None,
+    mtu: int,
+    progress: Progress = _nobody,
+) -> int:
     """Write a pcap (of a name that ends so) or a pcapng file; give the number of packets."""
     form = _Pcap if path.suffix == ".pcap" else _Pcapng
     count = 0
     with appearing(path) as file:
         capture = form(file)
-        for time_ns, packet in packets(recording, wanted, mtu):
+        for time_ns, packet in packets(recording, wanted, mtu, progress):
             capture.add(time_ns, packet)
             count += 1
     return count
 
 
-def packets(recording: Recording, wanted: Collection[int] | None, mtu: int) -> Iterator[tuple[int, bytes]]:
+def packets(
+    recording: Recording, wanted: Collection[int] | None, mtu: int, progress: Progress = _nobody
+) -> Iterator[tuple[int, bytes]]:
     """Give all packets of a recording, or those of some connections, with their times."""
     open_: dict[int, Ends] = {}
     soundness = Soundness(recording)
-    for told in _events(recording, wanted):
+    for told in _events(recording, wanted, progress):
         if isinstance(told, Datagram):
             soundness.assure(told.packet_offset, told.packet_length)
             yield told.time_ns, recording.read(told.packet_offset, told.packet_length)
@@ -67,17 +93,20 @@ def packets(recording: Recording, wanted: Collection[int] | None, mtu: int) -> I
 _LAST = frozenset(EventKind) - {EventKind.SYN, EventKind.ESTABLISHED, EventKind.CHUNK, EventKind.FIN}
 
 
-def _events(recording: Recording, wanted: Collection[int] | None) -> Events:
+def _events(recording: Recording, wanted: Collection[int] | None, progress: Progress) -> Events:
     """Give what is wanted in the order of the run; of one connection its index knows the places."""
-    if wanted is None:
-        yield from recording.in_order()
-    elif len(wanted) == 1:
+    if wanted is not None and len(wanted) == 1:
         (identity,) = wanted
-        yield from ((identity, event) for event in recording.events(identity))
-    else:
-        for told in recording.in_order():
-            if not isinstance(told, Datagram) and told[0] in wanted:
-                yield told
+        meter = _Meter(progress, sum(recording.connections[identity].bytes))
+        for event in recording.events(identity):
+            meter.add(event.length)
+            yield identity, event
+        return
+    size = recording.size
+    for told in recording.in_order():
+        progress(told.offset if isinstance(told, Datagram) else told[1].offset, size)
+        if wanted is None or (not isinstance(told, Datagram) and told[0] in wanted):
+            yield told
 
 
 class _Pcap:
@@ -113,18 +142,21 @@ class _Pcapng:
         self._file.write(head + packet + bytes(padding) + length.to_bytes(4, "little"))
 
 
-def export_streams(recording: Recording, folder: Path, wanted: Collection[int] | None) -> int:
+def export_streams(
+    recording: Recording, folder: Path, wanted: Collection[int] | None, progress: Progress = _nobody
+) -> int:
     """Write what each side of each connection said into a file of its own, named as tcpflow names them; give
     the number of files. Where that fails none of them stays."""
     used: dict[str, int] = {}
     soundness = Soundness(recording)
     written: list[Path] = []
+    meter = _Meter(progress, sum(sum(connection.bytes) for connection in _connections(recording, wanted)))
     with _folder(folder, written):
         for connection in _connections(recording, wanted):
             for side, said in enumerate(connection.bytes):
                 if said:
                     path = folder / _file_name(connection, side, used)
-                    _write_stream(recording, soundness, connection, side, path)
+                    _write_stream(recording, soundness, connection, side, path, meter)
                     written.append(path)
     return len(written)
 
@@ -168,19 +200,27 @@ def _flow_end(end: Endpoint) -> str:
 
 
 def _write_stream(
-    recording: Recording, soundness: Soundness, connection: Connection, side: int, path: Path
+    recording: Recording,
+    soundness: Soundness,
+    connection: Connection,
+    side: int,
+    path: Path,
+    meter: _Meter,
 ) -> None:
     with appearing(path) as file:
         for event in recording.events(connection.id):
             if event.kind is EventKind.CHUNK and event.side == side:
+                meter.add(event.length)
                 soundness.assure(event.offset, event.length)
                 file.write(recording.payload(event))
 
 
-def json_lines(recording: Recording, wanted: Collection[int] | None) -> Iterator[str]:
+def json_lines(
+    recording: Recording, wanted: Collection[int] | None, progress: Progress = _nobody
+) -> Iterator[str]:
     """Give a line for each chunk: whose it is, when it was said, and the bytes."""
     soundness = Soundness(recording)
-    for told in _events(recording, wanted):
+    for told in _events(recording, wanted, progress):
         if isinstance(told, Datagram) or told[1].kind is not EventKind.CHUNK:
             continue
         identity, event = told

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from netplayground.cli.invocation import FILE, debug_option
+from netplayground.cli.progress import Progress
 from netplayground.cli.words import counted, printable, tell, write_lines
 from netplayground.errors import UsageError
 
@@ -55,14 +56,14 @@ def command(
 
     if output is not None:
         check_distinct(Path(output), path)
-    with open_recording(path) as recording:
+    with open_recording(path) as recording, Progress() as progress:
         wanted = _wanted(numbers, len(recording.connections))
         if as_json:
-            lines = json_lines(recording, wanted)
             if output is None:
-                write_lines(lines)
+                write_lines(json_lines(recording, wanted))
                 return
             with appearing(Path(output)) as file:
+                lines = json_lines(recording, wanted, progress.show)
                 file.writelines(f"{line}\n".encode() for line in lines)
             return
         assert output is not None
@@ -70,17 +71,15 @@ def command(
         if as_tables:
             from netplayground.report.tables import export_tables
 
-            count = export_tables(recording, target, printable(str(path)), wanted)
-            tell(f"{target}: {counted(count, 'row')}")
-            return
-        if target.suffix in (".pcap", ".pcapng") and not target.is_dir():
-            count = export_capture(recording, target, wanted, mtu)
-            tell(f"{target}: {counted(count, 'packet')}")
+            said = "row", export_tables(recording, target, printable(str(path)), wanted, progress.show)
+        elif target.suffix in (".pcap", ".pcapng") and not target.is_dir():
+            said = "packet", export_capture(recording, target, wanted, mtu, progress.show)
         elif target.is_dir() or output.endswith("/"):
-            count = export_streams(recording, target, wanted)
-            tell(f"{target}: {counted(count, 'file')}")
+            said = "file", export_streams(recording, target, wanted, progress.show)
         else:
             raise UsageError(f"cannot tell what {output} is to be: NAME.pcapng, NAME.pcap, or DIR/")
+    what, count = said
+    tell(f"{target}: {counted(count, what)}")
 
 
 def _wanted(numbers: tuple[int, ...], there: int) -> frozenset[int] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +20,8 @@ from netplayground.dump.model import SIDES, Connection, Datagram, Event, EventKi
 from netplayground.dump.recording import Recording
 from netplayground.dump.soundness import Soundness
 from netplayground.errors import PlaygroundError
+
+Progress = Callable[[int, int], None]
 
 _ROWS = 1 << 16
 _PAYLOAD = 16 << 20
@@ -78,7 +80,13 @@ _COLUMNS = {
 with its `fields` as JSON. Times are those of UTC, without saying so: DuckDB cannot subtract those that do."""
 
 
-def export_tables(recording: Recording, folder: Path, name: str, wanted: Collection[int] | None) -> int:
+def export_tables(
+    recording: Recording,
+    folder: Path,
+    name: str,
+    wanted: Collection[int] | None,
+    progress: Progress = lambda done, size: None,
+) -> int:
     """Write the tables of a recording that is called `name` in them into a folder; give the number of rows.
     PlaygroundError where that cannot be done, or pyarrow is missing."""
     arrow = _pyarrow()
@@ -91,7 +99,7 @@ def export_tables(recording: Recording, folder: Path, name: str, wanted: Collect
                     writing.enter_context(_Table(arrow, file, columns, name))
                     for file, columns in zip(files, _COLUMNS.values(), strict=True)
                 ]
-                _fill(recording, wanted, *tables)
+                _fill(recording, wanted, progress, *tables)
         except OSError as error:
             raise PlaygroundError(f"cannot write {folder}: {error.strerror or error}") from error
     return sum(table.count for table in tables)
@@ -112,6 +120,7 @@ def _pyarrow() -> ModuleType:
 def _fill(
     recording: Recording,
     wanted: Collection[int] | None,
+    progress: Progress,
     connections: _Table,
     chunks: _Table,
     events: _Table,
@@ -123,6 +132,7 @@ def _fill(
     said = array("Q", bytes(16 * len(summaries)))
     soundness = Soundness(recording)
     for told in recording.in_order():
+        progress(told.offset if isinstance(told, Datagram) else told[1].offset, recording.size)
         if isinstance(told, Datagram):
             if wanted is None:
                 soundness.assure(told.offset, told.length)

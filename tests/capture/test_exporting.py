@@ -181,3 +181,26 @@ def test_what_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
         opened(writer)
     with pytest.raises(PlaygroundError, match=r"cannot write .*No such file or directory"):
         export(tmp_path / "dump", tmp_path / "none" / "out.pcap")
+
+
+@pytest.mark.parametrize("wanted", [None, {0}, {0, 1}])
+def test_how_far_it_is_is_told(tmp_path: Path, wanted: set[int] | None) -> None:
+    with writing(tmp_path / "dump") as writer:
+        for talk in (opened(writer, 4, 1), opened(writer, 4, 2)):
+            for number in range(9):
+                say(talk, number % 2, b"word" * 100)
+    told: list[tuple[int, int]] = []
+
+    def progress(done: int, size: int) -> None:
+        told.append((done, size))
+
+    with open_recording(tmp_path / "dump") as recording:
+        for export_it in (
+            lambda: export_capture(recording, tmp_path / "out.pcap", wanted, 1500, progress),
+            lambda: export_streams(recording, tmp_path / "out", wanted, progress),
+            lambda: list(json_lines(recording, wanted, progress)),
+        ):
+            told.clear()
+            export_it()
+            assert len(told) >= 9 and told == sorted(told)
+            assert len({size for _, size in told}) == 1 and 0.5 < told[-1][0] / told[-1][1] <= 1
