@@ -17,20 +17,20 @@ The fork ends by itself when either pipe is closed, and is killed when its paren
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
 import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
 from io import BytesIO
 from mmap import mmap
-from typing import Any, BinaryIO, Generic, NoReturn, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 import numpy as np
 
-from netplayground.sandbox.kernel import die_with_parent
+from netplayground.sandbox.fork import fork, held_signals
 
 Item = TypeVar("Item")
 Span = tuple[int, int]
@@ -59,11 +59,11 @@ class Shared:
         self._free = 0
         self._room = room
 
-    def allocate(self, length: int) -> memoryview | bytearray:
+    def allocate(self, length: int) -> memoryview:
         """Give memory that need not be copied, or if there is no more, any."""
         begin = self._free
         if begin + length > self._room:
-            return bytearray(length)
+            return memoryview(bytearray(length))
         self._free += length + -length % _ALIGNED
         return self._view[begin : begin + length]
 
@@ -99,26 +99,37 @@ class Apart(Generic[Item]):
     def __init__(self, source: Iterable[Item], shared: Shared) -> None:
         """Raises OSError where no process can be made."""
         self._shared = shared
-        (items, given), (taken, tokens) = os.pipe(), os.pipe()
-        parent = os.getpid()
-        try:
-            self._pid = os.fork()
-        except OSError:
-            for descriptor in (items, given, taken, tokens):
-                os.close(descriptor)
-            raise
-        if self._pid == 0:
+        self._last: BaseException | None = None
+        with ExitStack() as kept:
+            with held_signals(), ExitStack() as passing:
+                self._start(source, kept, passing)
+            os.write(self._tokens, _TOKEN * (SLOTS - 1))
+            self._close = kept.pop_all().close
+
+    def _start(self, source: Iterable[Item], kept: ExitStack, passing: ExitStack) -> None:
+        """Make the process, a pipe from it and one to it."""
+        items, given = _pipe(kept, passing)
+        taken, tokens = _pipe(passing, kept)
+        shared = self._shared
+
+        def work() -> int:
             os.close(items)
             os.close(tokens)
-            _be_maker(source, shared, given, taken, parent)
-        os.close(given)
-        os.close(taken)
-        # Its number may be another's when it is gone, where somebody else waits for children too.
-        self._maker = os.pidfd_open(self._pid)
-        self._items, self._tokens = os.fdopen(items, "rb"), tokens
-        self._is_open = True
-        self._last: BaseException | None = None
-        os.write(tokens, _TOKEN * (SLOTS - 1))
+            with os.fdopen(given, "wb", closefd=False) as out, suppress(BrokenPipeError):
+                _make(source, shared, out, taken)
+            return 0
+
+        pid = fork(work)
+        try:
+            # Its number may be another's when it is gone, where somebody else waits for children too.
+            maker = os.pidfd_open(pid)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            _wait(pid)
+            raise
+        kept.callback(os.close, maker)
+        kept.callback(_end, pid, maker)
+        self._items, self._tokens = os.fdopen(items, "rb", closefd=False), tokens
 
     def __iter__(self) -> Iterator[Item]:
         return self
@@ -127,7 +138,7 @@ class Apart(Generic[Item]):
         # Whoever asks again is told again.
         if self._last is not None:
             raise self._last
-        with contextlib.suppress(BrokenPipeError):  # it is at its end already
+        with suppress(BrokenPipeError):  # it is at its end already
             os.write(self._tokens, _TOKEN)
         try:
             spans: list[Span] = pickle.load(self._items)
@@ -142,34 +153,34 @@ class Apart(Generic[Item]):
         if kind == _ERROR:
             self._last, was = item
             self._last.__cause__ = RuntimeError(was)
+        del item  # else what is raised would be known to its own traceback
         raise self._last
 
     def close(self) -> None:
         """End the process, wherever it is."""
-        if self._is_open:
-            self._is_open = False
-            self._items.close()
-            os.close(self._tokens)
-            # It may be waiting for a pipe of which nobody knows when there will be more.
-            with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                signal.pidfd_send_signal(self._maker, signal.SIGKILL)
-                os.waitpid(self._pid, 0)
-            os.close(self._maker)
+        self._close()
+        # What was raised knows who raised it: the memory would stay until somebody looks for cycles.
+        self._last = StopIteration()
 
 
-def _be_maker(source: Iterable[Any], shared: Shared, given: int, tokens: int, parent: int) -> NoReturn:
-    """Make items, in the fork, until its end."""
-    try:
-        die_with_parent(signal.SIGKILL)
-        if os.getppid() == parent:
-            # Ctrl-C is for the parent to act upon.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            with os.fdopen(given, "wb") as out, contextlib.suppress(BrokenPipeError):
-                _make(source, shared, out, tokens)
-    finally:
-        # Nothing that the parent has begun (files, handlers) is the fork's to finish.
-        os._exit(0)
+def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
+    """Give the ends of a pipe, which are closed with these."""
+    reading, writing = os.pipe()
+    reader.callback(os.close, reading)
+    writer.callback(os.close, writing)
+    return reading, writing
+
+
+def _end(pid: int, maker: int) -> None:
+    """End a fork. It may be waiting for a file of which nobody knows when there will be more."""
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(maker, signal.SIGKILL)
+    _wait(pid)
+
+
+def _wait(pid: int) -> None:
+    with suppress(ChildProcessError):  # somebody else did
+        os.waitpid(pid, 0)
 
 
 def _make(source: Iterable[Any], shared: Shared, out: BinaryIO, tokens: int) -> None:

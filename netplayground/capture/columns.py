@@ -71,9 +71,10 @@ def decode(batch: Batch) -> Columns | None:
         return None
     time, captured, which = records
     data = heads + batch.layout.data
-    links = np.array([interface.link_type for interface in batch.interfaces], np.int64)[which]
+    used, which_of_used = _used(batch, which)
+    links = np.array([interface.link_type for interface in used], np.int64)[which_of_used]
     columns = _empty(octets, time, links, data, data + captured)
-    for link_type in {interface.link_type for interface in batch.interfaces} & HEADERS.keys():
+    for link_type in {interface.link_type for interface in used} & HEADERS.keys():
         _decode_link(columns, link_type, np.flatnonzero(links == link_type))
     return columns
 
@@ -105,7 +106,7 @@ Records = tuple[Array, Array, Array]
 
 def _records(batch: Batch, octets: Array, heads: Array) -> Records:
     """Read the heads of pcap records."""
-    (interface,) = batch.interfaces
+    interface = batch.interfaces[0]
     head = gather(octets, heads, 16).view(batch.layout.order + "u4").astype(np.int64)
     time = head[:, 0] * _SECOND + head[:, 1] * (_SECOND // interface.ticks)
     return time, head[:, 2], np.zeros(len(heads), np.int64)
@@ -125,13 +126,23 @@ def _blocks(batch: Batch, octets: Array, heads: Array) -> Records | None:
     ):
         return None
     ticks = head[:, 3].astype(np.uint64) << np.uint64(32) | head[:, 4].astype(np.uint64)
-    if len(batch.interfaces) == 1:
-        return _times(ticks, batch.interfaces[0]), captured, which
+    used, which_of_used = _used(batch, which)
+    if len(used) == 1:
+        return _times(ticks, used[0]), captured, which
     time = np.zeros(len(heads), np.int64)
-    for number, interface in enumerate(batch.interfaces):
-        rows = np.flatnonzero(which == number)
+    for number, interface in enumerate(used):
+        rows = np.flatnonzero(which_of_used == number)
         time[rows] = _times(ticks[rows], interface)
     return time, captured, which
+
+
+def _used(batch: Batch, which: Array) -> tuple[list[Interface], Array]:
+    """Give the interfaces that packets are of, and of which of these each is: a section may have any number
+    of others."""
+    if len(batch.interfaces) == 1:
+        return [batch.interfaces[0]], which
+    numbers, place = np.unique(which, return_inverse=True)
+    return [batch.interfaces[number] for number in numbers.tolist()], place
 
 
 def _times(ticks: Array, interface: Interface) -> Array:

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from netplayground.capture.ahead import Ahead, AtOnce, Behind
+from netplayground.capture.ahead import AtOnce, Behind
 from netplayground.capture.connection import Gaps
 from netplayground.capture.fragments import Fragments
 from netplayground.capture.hosts import Hosts
 from netplayground.capture.link import HEADERS, find_ip
-from netplayground.capture.merging import Captures, Read
+from netplayground.capture.merging import Read
 from netplayground.capture.network import Network, parse_network, parse_segment
+from netplayground.capture.reading import Step, Steps, read_ahead, short_way
 from netplayground.capture.reassembly import Limits, Reassembler
-from netplayground.capture.records import BATCH, Allocate, Batch
+from netplayground.capture.records import Batch
 from netplayground.capture.script import Script
 from netplayground.capture.stream import Overlap
 from netplayground.capture.telling import Clock, Teller
@@ -33,12 +34,9 @@ from netplayground.packet import MalformedPacket, icmp, ip, udp
 from netplayground.packet.checksum import Octets
 
 if TYPE_CHECKING:
-    from netplayground.capture.apart import Apart
     from netplayground.capture.fast import Batches, Prepared
 
 Progress = Callable[[int, int], None]
-_COLUMNS_ROOM = 8 << 20
-"""What `fast.prepare` makes of `PACKETS_MOST` packets is half of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ class Importer:
         choices = options.overlap, options.gaps, options.limits
         self.reassembler = Reassembler(self._script, *choices)
         self._batches: Batches | None = None
-        if options.vectors and (batches := _short_way()[0]):
+        if options.vectors and (batches := short_way()[0]):
             told = self._script, self.teller, writer, clock
             self._batches = batches(self.reassembler, *told, behind or AtOnce())
         else:
@@ -214,17 +212,6 @@ class Importer:
             )
 
 
-def _short_way() -> tuple[type[Batches] | None, Callable[[Batch], Prepared | None]]:
-    """Give the way for whole batches, and what prepares them; none where NumPy is not installed."""
-    try:
-        from netplayground.capture.fast import Batches, prepare
-    except ImportError as error:
-        if error.name != "numpy":
-            raise
-        return None, _unprepared
-    return Batches, prepare
-
-
 def _ends(network: Network) -> tuple[bytes, bytes]:
     half = len(network.addresses) // 2
     return network.addresses[:half], network.addresses[half:]
@@ -244,14 +231,14 @@ def import_captures(options: ImportOptions, progress: Progress = lambda done, si
 
 def _import(options: ImportOptions, progress: Progress) -> Imported:
     clock, hosts = Clock(), Hosts(options.names)
-    steps, behind = _read_ahead(options)
+    steps = read_ahead(options.captures, options.vectors)
     writer: DumpWriter | None = None
     try:
         step = next(steps)
         # What is not a capture is refused before the dump is touched.
         clock.now = next((packet[1] for packet in step.batch.packets()), 0) if step.batch else 0
         writer = DumpWriter.create(options.dump, _run(options, hosts), clock.now, clock, fd=options.fd)
-        importer = Importer(options, writer, hosts, clock, behind)
+        importer = Importer(options, writer, hosts, clock, AtOnce() if steps.is_apart else Behind())
         try:
             step = _take_all(importer, writer, step, steps, progress)
         finally:
@@ -264,9 +251,7 @@ def _import(options: ImportOptions, progress: Progress) -> Imported:
             writer.close(complete=False)
 
 
-def _take_all(
-    importer: Importer, writer: DumpWriter, step: _Step, steps: Iterator[_Step], progress: Progress
-) -> _Step:
+def _take_all(importer: Importer, writer: DumpWriter, step: Step, steps: Steps, progress: Progress) -> Step:
     """Take all batches, and complete the dump; give the last step."""
     while step.batch is not None:
         importer.feed(step.batch, step.prepared)
@@ -281,57 +266,6 @@ def _take_all(
     importer.finish()
     writer.close()
     return step
-
-
-class _Step(NamedTuple):
-    """A batch, with what can be done for it before it is its turn; None: there are no more."""
-
-    batch: Batch | None
-    prepared: Prepared | None
-    read: Read
-
-
-def _read_ahead(options: ImportOptions) -> tuple[Ahead[_Step] | Apart[_Step], Behind]:
-    """Begin to read the captures; and give what the dump is written by."""
-    apart = _apart(options) if options.vectors else None
-    if apart is not None:
-        return apart, AtOnce()
-    return Ahead(_steps(options.captures, options.vectors, bytearray)), Behind()
-
-
-def _apart(options: ImportOptions) -> Apart[_Step] | None:
-    """Read in a process of its own, None where that cannot be or is not worth it."""
-    # Of several captures each has its own memory.
-    (path, *more) = options.captures
-    if more or (path.is_file() and path.stat().st_size <= BATCH):
-        return None
-    # Imported before the fork: both must mix hashes alike (`columns`).
-    if _short_way()[0] is None:
-        return None
-    from netplayground.capture import apart
-
-    if not apart.is_possible():
-        return None
-    shared = apart.Shared(apart.SLOTS * BATCH, _COLUMNS_ROOM)
-    try:
-        return apart.Apart(_steps(options.captures, True, shared.allocate), shared)
-    except OSError:  # no more processes are allowed
-        return None
-
-
-def _steps(paths: Sequence[Path], vectors: bool, allocate: Allocate) -> Iterator[_Step]:
-    prepare = _short_way()[1] if vectors else _unprepared
-    captures = Captures(list(paths), allocate)
-    try:
-        for batch in captures.batches():
-            yield _Step(batch, prepare(batch), captures.read)
-        yield _Step(None, None, captures.read)
-    finally:
-        captures.close()
-
-
-def _unprepared(batch: Batch) -> None:
-    return None
 
 
 def _run(options: ImportOptions, hosts: Hosts) -> RunHeader:

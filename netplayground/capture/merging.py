@@ -14,7 +14,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from netplayground.capture.records import Allocate, Batch, Records
+from netplayground.capture.records import Allocate, Batch, Records, allocate
 from netplayground.errors import UsageError
 
 _PEEK = 1 << 16
@@ -66,7 +66,7 @@ class _Stream:
 class Captures:
     """The captures of one import; `cut` says of which files the end is missing, by how many octets."""
 
-    def __init__(self, paths: list[Path], allocate: Allocate = bytearray) -> None:
+    def __init__(self, paths: list[Path], allocate: Allocate = allocate) -> None:
         if len(paths) > 1 and any(str(path) == "-" for path in paths):
             raise UsageError("cannot read stdin together with other captures")
         self._paths = paths

@@ -29,6 +29,8 @@ class Octets:
         self.path = path
         self.position = 0
         self.is_cut = False
+        if str(path) == "-" and sys.stdin is None:
+            raise CaptureError("cannot read -: stdin is closed")
         try:
             self._fd = os.dup(sys.stdin.fileno()) if str(path) == "-" else os.open(path, os.O_RDONLY)
         except OSError as error:

@@ -15,7 +15,7 @@ import contextlib
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from mmap import mmap
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from pathlib import Path
 
 from netplayground.capture.octets import Octets, open_octets
@@ -29,6 +29,8 @@ _BATCH_LEAST = 1 << 16
 PACKETS_MOST = 3 << 13
 """… and no more packets than this: in the worst case each is a connection of its own."""
 BLOCK_MOST = 16 << 20
+BUFFER = BLOCK_MOST + 64
+"""A block, or a record with its head, fits in where it must."""
 RECORD_MOST = 1 << 18
 """libpcap's MAXIMUM_SNAPLEN: no program writes longer packets of a kind that holds IP."""
 TIME_MOST = (1 << 63) - 1
@@ -67,6 +69,20 @@ class Interface:
 
 
 @dataclass(frozen=True, slots=True)
+class Interfaces:
+    """The first `count` interfaces of a section, to which more may be added: there may be any number."""
+
+    known: list[Interface]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> Interface:
+        return self.known[number]
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """What a record looks like: byte order, and where in it the numbers and the packet are."""
 
@@ -76,8 +92,7 @@ class Layout:
     data: int
 
 
-Buffer = bytearray | memoryview | mmap
-Allocate = Callable[[int], Buffer]
+Allocate = Callable[[int], memoryview]
 """Gives memory of a length."""
 Packet = tuple[Interface, int, int, int, int]
 """Interface, time in ns, where in the buffer the packet begins and ends, octets that were not captured."""
@@ -88,10 +103,10 @@ class Batch:
     """Packets that are in memory: `heads` says where in `buffer` their records begin."""
 
     path: Path
-    buffer: Buffer
+    buffer: memoryview
     heads: list[int]
     layout: Layout
-    interfaces: tuple[Interface, ...]
+    interfaces: Interfaces
     base: int
     """Where in the capture the buffer begins."""
 
@@ -104,7 +119,7 @@ class Batch:
         return damaged(self.path, self.base + head, what)
 
     def _of_records(self) -> Iterator[Packet]:
-        (interface,) = self.interfaces
+        interface = self.interfaces[0]
         read = struct.Struct(self.layout.order + "IIII").unpack_from
         buffer, ticks, times = self.buffer, interface.ticks, _SECOND // interface.ticks
         place = self.layout.data
@@ -137,6 +152,11 @@ class Batch:
             yield interface, time_ns, begin, begin + captured, max(0, length - captured)
 
 
+def allocate(length: int) -> memoryview:
+    """Give memory of which only what is used is there."""
+    return memoryview(mmap(-1, length, flags=MAP_PRIVATE | MAP_ANONYMOUS))
+
+
 def damaged(path: Path, offset: int, what: str) -> CaptureError:
     """Give the error that says where a capture is not one any more."""
     return CaptureError(f"cannot read {path}: {what}, at byte {offset}")
@@ -145,13 +165,14 @@ def damaged(path: Path, offset: int, what: str) -> CaptureError:
 class Records:
     """One capture that is being read; it must be closed."""
 
-    def __init__(self, path: Path, batch: int = BATCH, *, allocate: Allocate = bytearray) -> None:
+    def __init__(self, path: Path, batch: int = BATCH, *, allocate: Allocate = allocate) -> None:
         self.path = path
         self.cut = 0
         self._octets: Octets = open_octets(path)
         if self._octets.size and not self._octets.is_packed:
             batch = min(batch, max(self._octets.size, _BATCH_LEAST))
-        self._buffers = [allocate(batch) for _ in range(BATCHES)]
+        self._batch = batch
+        self._buffers = [allocate(max(batch, BUFFER)) for _ in range(BATCHES)]
         self._buffer = self._buffers[0]
         self._base = self._at = self._end = 0
         self._is_given = False  # a batch of this buffer may be in use
@@ -201,20 +222,17 @@ class Records:
         if self._is_given:
             self._is_given = False
             self._buffers = self._buffers[1:] + self._buffers[:1]
-        # Exported to NumPy, the old buffer cannot grow: it lives as long as somebody looks at it.
-        if length > len(self._buffers[0]):
-            self._buffers[0] = bytearray(length)
-        buffer = self._buffers[0]
+        buffer = self._buffers[0][: max(self._batch, length)]
         # It may be the same one: memoryviews copy as memmove(3) does.
-        memoryview(buffer)[:rest] = memoryview(self._buffer)[self._at : self._end]
+        buffer[:rest] = self._buffer[self._at : self._end]
         self._buffer = buffer
         self._base += self._at
-        got = self._octets.read_into(memoryview(buffer)[rest:])
+        got = self._octets.read_into(buffer[rest:])
         self._is_over = rest + got < len(buffer)
         self._at, self._end = 0, rest + got
         return self._end >= length
 
-    def _cut(self, heads: list[int], layout: Layout, interfaces: tuple[Interface, ...]) -> Iterator[Batch]:
+    def _cut(self, heads: list[int], layout: Layout, interfaces: Interfaces) -> Iterator[Batch]:
         """Give batches of no more packets than may be worked at at once."""
         self._is_given = True
         for begin in range(0, len(heads), PACKETS_MOST):
@@ -234,7 +252,7 @@ class Records:
             raise CaptureError(f"cannot read {self.path}: {self._short()}")
         snap, network = struct.unpack_from(order + "II", self._buffer, 16)
         # The upper half says things of the link's checksum (draft-ietf-opsawg-pcap, 4).
-        interfaces = (Interface(network & 0xFFFF, ticks, 0, snap),)
+        interfaces = Interfaces([Interface(network & 0xFFFF, ticks, 0, snap)], 1)
         layout = Layout(order, False, 8, record_head)
         self._at += _PCAP_HEAD
         while self._has(record_head):
@@ -252,7 +270,7 @@ class Records:
     def _scan_records(self, layout: Layout, most: int) -> list[int]:
         """Step from record to record as far as they are whole."""
         heads: list[int] = []
-        note, whole = heads.append, memoryview(self._buffer)[: self._end]
+        note, whole = heads.append, self._buffer[: self._end]
         head = layout.data
         read = struct.Struct(f"{layout.order}8xI{head - 12}x").unpack_from
         at, length = self._at, 0
@@ -277,7 +295,7 @@ class Records:
         while self._has(_BLOCK_LEAST):
             heads = self._scan_blocks()
             if heads:
-                interfaces = tuple(self._interfaces)
+                interfaces = Interfaces(self._interfaces, len(self._interfaces))
                 layout = Layout(self._order, True, 20, 28)
                 yield from self._cut(heads, layout, interfaces)
                 continue
@@ -293,7 +311,7 @@ class Records:
 
     def _head(self) -> tuple[int, int]:
         """Read kind and length of the block where we stand; a section header says how to read it."""
-        if self._buffer[self._at : self._at + 4] == b"\n\r\r\n":
+        if bytes(self._buffer[self._at : self._at + 4]) == b"\n\r\r\n":
             magic = self._buffer[self._at + 8 : self._at + 12]
             if magic not in (_MAGIC.to_bytes(4, "little"), _MAGIC.to_bytes(4, "big")):
                 raise self._damaged("a section header that is none")
@@ -342,7 +360,7 @@ class Records:
         major = struct.unpack_from(self._order + "H", block, 12)[0]
         if major != 1:
             raise self._damaged(f"pcapng of version {major}")
-        self._interfaces.clear()
+        self._interfaces = []  # batches of the section before may still be in use
 
     def _interface(self, block: bytes) -> Interface:
         if len(block) < 20:
@@ -379,4 +397,5 @@ class Records:
         block = bytearray(struct.pack(self._order + "7I", _PACKET, size, 0, 0, 0, captured, original))
         block += data + bytes(-captured % 4) + struct.pack(self._order + "I", size)
         layout = Layout(self._order, True, 20, 28)
-        return Batch(self.path, block, [0], layout, tuple(self._interfaces), self._base + self._at)
+        interfaces = Interfaces(self._interfaces, len(self._interfaces))
+        return Batch(self.path, memoryview(block), [0], layout, interfaces, self._base + self._at)

@@ -38,7 +38,7 @@ from pathlib import Path
 
 from netplayground.capture import filters
 from netplayground.capture.link import ETHERNET, RAW
-from netplayground.capture.records import BATCH, Batch, Interface, Layout
+from netplayground.capture.records import BATCH, Batch, Interface, Interfaces, Layout
 from netplayground.errors import CaptureError
 
 ANY = "any"
@@ -82,7 +82,7 @@ class Blocks:
     def __init__(self, memory: mmap.mmap | bytearray, size: int, interface: Interface, path: Path) -> None:
         self._memory = memory
         self._size = size
-        self._interface = interface
+        self._interfaces = Interfaces([interface], 1)
         self._path = path
         self._count = len(memory) // size
         self._most = max(1, min(BATCH // size, self._count >> 2))
@@ -127,7 +127,7 @@ class Blocks:
     def _batches(self, heads: list[int], places: list[int], ends: list[int]) -> Iterator[Batch]:
         """Give the packets in batches that end at `ends`, and wherever their place behind their headers
         changes, which mostly it never does."""
-        begin = 0
+        begin, buffer = 0, memoryview(self._memory)
         for limit in ends:
             while begin < limit:
                 place = places[begin]
@@ -137,7 +137,7 @@ class Blocks:
                 while end < limit and places[end] == place:
                     end += 1
                 layout = Layout(_ORDER, False, _CAPTURED, place)
-                yield Batch(self._path, self._memory, heads[begin:end], layout, (self._interface,), 0)
+                yield Batch(self._path, buffer, heads[begin:end], layout, self._interfaces, 0)
                 begin = end
 
     def release(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from netplayground.dump import blocks
 from netplayground.dump.recording import Recording, open_recording
 from netplayground.errors import CaptureError, DumpError, NotADumpError, PlaygroundError
+from netplayground.sandbox.fork import fork
 
 _NO_CAPTURE = 1
 
@@ -76,13 +78,16 @@ def _import(path: Path, dump: Path, names: Sequence[str]) -> str:
 
 def _import_in_child(path: Path, dump: Path, names: Sequence[str]) -> str:
     here, there = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(here)
-        os._exit(_import_as_child(path, dump, names, there))
+    child = fork(lambda: _import_as_child(path, dump, names, there))
     os.close(there)
-    with open(here, encoding="utf-8") as said:
-        words = said.read()
+    try:
+        with open(here, encoding="utf-8") as said:
+            words = said.read()
+    except BaseException:
+        # Interrupted: nobody needs the dump any more.
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status == _NO_CAPTURE:
         raise CaptureError(words)

@@ -25,7 +25,7 @@ from unittest import mock
 from capture.frames import ETHERNET, Frame, Talk, ethernet, pcap, pcapng, write
 from capture.test_importing import fragments, fragments6
 
-from netplayground.capture import importing
+from netplayground.capture import reading
 from netplayground.capture.importing import ImportOptions, import_captures
 from netplayground.capture.reassembly import Full, Limits
 from netplayground.capture.stream import Overlap
@@ -107,7 +107,7 @@ def attempt(folder: Path, data: bytes, chance: random.Random) -> str:
         (path,), folder / "dump", overlap=overlap, limits=limits, vectors=chance.random() < 0.7
     )
     # Small as they are, they would be read ahead by a thread.
-    reads_apart = mock.patch.object(importing, "BATCH", 0) if chance.random() < 0.05 else nullcontext()
+    reads_apart = mock.patch.object(reading, "BATCH", 0) if chance.random() < 0.05 else nullcontext()
     try:
         with reads_apart:
             import_captures(options)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +19,13 @@ import pytest
 
 np = pytest.importorskip("numpy")
 
-from capture.frames import pcap, write  # noqa: E402
+from capture.frames import block, enhanced, interface, pcap, section, write  # noqa: E402
 from capture.test_fast import crowd, perturbed  # noqa: E402
 
-from netplayground.capture import apart, importing, records  # noqa: E402
+from netplayground.capture import apart, reading, records  # noqa: E402
 from netplayground.capture.apart import SLOTS, Apart, Shared  # noqa: E402
 from netplayground.capture.importing import ImportOptions, import_captures  # noqa: E402
-from netplayground.errors import CaptureError  # noqa: E402
+from netplayground.errors import CaptureError, PlaygroundError  # noqa: E402
 
 
 @dataclass
@@ -136,6 +139,44 @@ def test_a_fork_may_be_reaped_by_somebody_else() -> None:
             signal.signal(signal.SIGCHLD, before)
 
 
+@pytest.mark.parametrize("name", ["pipe", "fork", "pidfd_open"])
+def test_nothing_stays_of_one_that_could_not_be_started(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    real, calls = getattr(os, name), [0]
+
+    def refused(*arguments: int) -> int:
+        calls[0] += 1
+        if name == "pipe" and calls[0] == 1:
+            return real(*arguments)  # type: ignore[no-any-return]
+        raise OSError(24, "Too many open files")
+
+    before = set(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, name, refused)
+    with pytest.raises(OSError, match="Too many open files"):
+        Apart(iter([1]), Shared(1, 1))
+    monkeypatch.undo()
+    assert set(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_its_memory_goes_with_it_also_where_something_failed() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise CaptureError("cannot read x")
+
+    gc.disable()
+    try:
+        maker = Apart(items(), Shared(1, 1))
+        memory = weakref.ref(maker._shared)
+        with pytest.raises(CaptureError):
+            list(maker)
+        maker.close()
+        del maker
+        assert memory() is None
+    finally:
+        gc.enable()
+
+
 PARENT = """
 import os, sys
 from netplayground.capture.apart import Apart, Shared
@@ -186,8 +227,8 @@ def test_an_import_comes_to_the_same(
     one = import_captures(by_thread)
     monkeypatch.setattr(apart, "Apart", Noted)
     monkeypatch.setattr(apart, "is_possible", lambda: True)
-    monkeypatch.setattr(importing, "BATCH", 1 << 10)
-    monkeypatch.setattr(importing, "_COLUMNS_ROOM", room)
+    monkeypatch.setattr(reading, "BATCH", 1 << 10)
+    monkeypatch.setattr(reading, "_COLUMNS_ROOM", room)
     other = import_captures(by_fork)
     assert len(forks) == 1 and one == other
     assert by_thread.dump.read_bytes() == by_fork.dump.read_bytes() and one.written.connections == 60
@@ -195,7 +236,7 @@ def test_an_import_comes_to_the_same(
 
 def test_captures_that_cannot_be_read_are_told_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apart, "is_possible", lambda: True)
-    monkeypatch.setattr(importing, "BATCH", 0)
+    monkeypatch.setattr(reading, "BATCH", 0)
     for name, data, said in (("none", None, "No such file"), ("bad", b"no capture" * 10, "neither a pcap")):
         path = tmp_path / name
         if data is not None:
@@ -203,3 +244,55 @@ def test_captures_that_cannot_be_read_are_told_alike(tmp_path: Path, monkeypatch
         with pytest.raises(CaptureError, match=said):
             import_captures(ImportOptions((path,), tmp_path / "dump"))
         assert not (tmp_path / "dump").exists()
+
+
+def test_a_fork_that_is_gone_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    capture = write(tmp_path / "capture.pcap", pcap(crowd(1, 60)))
+    monkeypatch.setattr(apart, "is_possible", lambda: True)
+    monkeypatch.setattr(reading, "BATCH", 0)
+
+    def killed(steps: Iterator[reading.Step]) -> Iterator[object]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield from steps
+
+    monkeypatch.setattr(reading, "_lean", killed)
+    said = f"cannot read {capture}: the process that reads ahead has ended"
+    with pytest.raises(PlaygroundError, match=re.escape(said)):
+        import_captures(ImportOptions((capture,), tmp_path / "dump"))
+
+
+def test_any_number_of_interfaces_comes_over_once(tmp_path: Path) -> None:
+    parts = []
+    for section_number in range(3):
+        parts.append(section())
+        for number in range(200):
+            parts += [interface(offset=number), enhanced(bytes(40), section_number, which=number)]
+    path = write(tmp_path / "capture.pcapng", b"".join(parts))
+    steps = [step for step in reading._steps([path], True, records.allocate) if step.batch is not None]
+    lean = list(reading._lean(iter(steps)))
+    assert sum(len(added) for _, _, added in lean) == 600 and sum(begins for _, begins, _ in lean) == 3
+    apart_steps = reading.StepsApart(path)
+    try:
+        for step in steps:
+            other = next(apart_steps)
+            assert step.batch is not None and other.batch is not None
+            mine, their = step.batch.interfaces, other.batch.interfaces
+            assert len(mine) == len(their)
+            assert [mine[number] for number in range(len(mine))] == [their[n] for n in range(len(their))]
+    finally:
+        apart_steps.close()
+
+
+def test_large_blocks_stay_where_they_are(tmp_path: Path) -> None:
+    """Nothing that long goes through the pipe: there it would take as much time with each batch."""
+    parts = [section(), interface()]
+    for _ in range(5):
+        parts += [block("<", 0x0BAD, bytes(records.BLOCK_MOST - 16)), enhanced(bytes(40), 1)]
+    path = write(tmp_path / "capture.pcapng", b"".join(parts))
+    shared = Shared(apart.SLOTS * records.BUFFER, 1 << 20)
+    count = 0
+    for step in reading._steps([path], True, shared.allocate):
+        if step.batch is not None:
+            count += 1
+            assert shared.find(step.batch.buffer) is not None
+    assert count == 5
