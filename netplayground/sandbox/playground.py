@@ -6,19 +6,19 @@ the machine needs for the work, not for the waiting.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import selectors
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Interface, ip_interface
 from pathlib import Path
 
 from netplayground.errors import SandboxError
 from netplayground.sandbox import birth, files, network, powers, tuning
 from netplayground.sandbox.command import CommandPlan, Streams
+from netplayground.sandbox.fork import held_signals
 from netplayground.sandbox.identity import Identity
 from netplayground.sandbox.inheritance import Inheritance, handled_signals
 from netplayground.sandbox.pid1 import Ending
@@ -101,7 +101,8 @@ class Sandbox:
         for spec in self._specs:
             with attempting(Step.DESCRIPTORS):
                 here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with there, _signals_blocked():
+            # No handler of plg's runs in a child before the child has put it away.
+            with there, held_signals():
                 child = birth.fork_child(self._birth_plan(spec, common), there)
             self.processes.append(SandboxedProcess(spec, here, child, common.tables))
             self.processes[-1].let_be_born(maps)
@@ -204,13 +205,3 @@ def _highest_id(name: str) -> int:
         if inside == 0:
             return count - 1
     return 0
-
-
-@contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """No handler of plg's runs in a child before the child has put it away."""
-    former = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, former)
