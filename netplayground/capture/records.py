@@ -48,6 +48,8 @@ _PCAP = {
 }
 _BLOCK_LEAST = 12
 _PACKET_LEAST = 32
+_SIMPLE_MOST = 1 << 10
+"""Simple packets that are written anew at once."""
 _NAME, _RESOLUTION, _OFFSET = 2, 9, 14
 _SECOND = 1_000_000_000
 
@@ -305,8 +307,9 @@ class Records:
             if kind in (_PACKET, _OLD_PACKET) and length >= _PACKET_LEAST:
                 continue
             if kind == _SIMPLE:
-                yield self._simple(length)
-            self._take(kind, length)
+                yield self._simples()
+            else:
+                self._take(kind, length)
         self._finish()
 
     def _head(self) -> tuple[int, int]:
@@ -382,11 +385,32 @@ class Records:
             raise self._damaged(f"an interface with {ticks} ticks a second")
         return Interface(link_type, ticks, offset, snap)
 
-    def _simple(self, length: int) -> Batch:
-        """Give a simple packet block, which has neither interface nor time, as a batch of its own.
+    def _simples(self) -> Batch:
+        """Give simple packet blocks, which have neither interface nor time, as a batch of their own.
 
-        It is written anew as a packet block: of the first interface, at the last time that was seen.
+        They are written anew as packet blocks: of the first interface, at the last time that was seen.
         """
+        base, written, heads = self._base + self._at, bytearray(), list[int]()
+        layout = Layout(self._order, True, 20, 28)  # a section behind them may have another order
+        while self._end - self._at >= _BLOCK_LEAST and len(heads) < _SIMPLE_MOST:
+            try:
+                kind, length = self._head()
+                if kind != _SIMPLE or length > self._end - self._at:
+                    break
+                block = self._simple(length)
+                self._take(kind, length)
+            except CaptureError:
+                # What is good before it comes first.
+                if heads:
+                    break
+                raise
+            heads.append(len(written))
+            written += block
+        interfaces = Interfaces(self._interfaces, len(self._interfaces))
+        return Batch(self.path, memoryview(written), heads, layout, interfaces, base)
+
+    def _simple(self, length: int) -> bytearray:
+        """Give a simple packet block as a packet block."""
         if not self._interfaces or length < 16:
             raise self._damaged("a simple packet without an interface")
         original = struct.unpack_from(self._order + "I", self._buffer, self._at + 8)[0]
@@ -396,6 +420,4 @@ class Records:
         size = _PACKET_LEAST + (captured + 3 & ~3)
         block = bytearray(struct.pack(self._order + "7I", _PACKET, size, 0, 0, 0, captured, original))
         block += data + bytes(-captured % 4) + struct.pack(self._order + "I", size)
-        layout = Layout(self._order, True, 20, 28)
-        interfaces = Interfaces(self._interfaces, len(self._interfaces))
-        return Batch(self.path, memoryview(block), [0], layout, interfaces, self._base + self._at)
+        return block

@@ -248,3 +248,25 @@ def test_a_batch_is_good_until_the_fourth_after_it_whatever_is_skipped_between(t
             assert bytes(each.buffer[begin:end]) == bytes([number]) * 100
     assert len(batches) == 8
     records.close()
+
+
+@pytest.mark.parametrize("batch", [64, 1 << 16])
+def test_simple_packets_of_any_section_come_in_their_order(tmp_path: Path, batch: int) -> None:
+    parts, packets = [], []
+    for number, order in enumerate("<>><"):
+        parts += [section(order), interface(order)]
+        for each in range(3000 if number == 1 else 5):
+            packets.append(bytes([number, each & 0xFF]) * 20)
+            parts.append(block(order, 3, struct.pack(order + "I", 40) + packets[-1]))
+    path = write(tmp_path / "c", b"".join(parts))
+    assert [data for _, _, data in read(path, batch)] == packets
+
+
+def test_simple_packets_before_a_damaged_one_are_used(tmp_path: Path) -> None:
+    good = block("<", 3, struct.pack("<I", 4) + b"good")
+    records = Records(write(tmp_path / "c", section() + interface() + 3 * good + good[:-4] + bytes(4)))
+    batches = records.batches()
+    assert len(list(next(batches).packets())) == 3
+    with pytest.raises(CaptureError, match="ends with another length"):
+        next(batches)
+    records.close()
