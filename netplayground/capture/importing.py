@@ -236,7 +236,8 @@ def _import(options: ImportOptions, progress: Progress) -> Imported:
     try:
         step = next(steps)
         # What is not a capture is refused before the dump is touched.
-        clock.now = next((packet[1] for packet in step.batch.packets()), 0) if step.batch else 0
+        first = next(step.batch.packets(), None) if step.batch else None
+        clock.now = max(clock.now, first[1] if first else 0)
         writer = DumpWriter.create(options.dump, _run(options, hosts), clock.now, clock, fd=options.fd)
         importer = Importer(options, writer, hosts, clock, AtOnce() if steps.is_apart else Behind())
         try:

@@ -35,12 +35,13 @@ _REMEMBERED = 32
 
 
 class Clock:
-    """The time of the capture, in nanoseconds since the epoch."""
+    """The time of the capture, in nanoseconds since the epoch; never 0, which says in a dump that something
+    has not happened. A capture may begin there: its writer had no clock, or it has simple packets only."""
 
     __slots__ = ("now",)
 
     def __init__(self) -> None:
-        self.now = 0
+        self.now = 1
 
     def __call__(self) -> int:
         return self.now

@@ -156,6 +156,16 @@ def pcapng(frames: Iterable[Frame], order: str = "<", link_type: int = RAW, link
     return section(order) + interface(order, link_type) + b"".join(blocks)
 
 
+def simples(frames: Iterable[Frame], order: str = "<", link_type: int = RAW, link: bytes = b"") -> bytes:
+    """Give a pcapng of simple packet blocks, which have no times."""
+    blocks = [section(order), interface(order, link_type)]
+    for frame in frames:
+        packet = link + frame.packet
+        body = struct.pack(order + "I", len(packet)) + packet + bytes(-len(packet) % 4)
+        blocks.append(block(order, 3, body))
+    return b"".join(blocks)
+
+
 def ethernet(kind: int = 0x0800, *tags: int) -> bytes:
     """Give an Ethernet header with VLAN tags of these types."""
     types = b"".join(struct.pack(">HH", tag, 7) for tag in tags)

@@ -22,7 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from unittest import mock
 
-from capture.frames import ETHERNET, Frame, Talk, ethernet, pcap, pcapng, write
+from capture.frames import ETHERNET, Frame, Talk, ethernet, pcap, pcapng, simples, write
 from capture.test_importing import fragments, fragments6
 
 from netplayground.capture import reading
@@ -64,7 +64,7 @@ def mutate(chance: random.Random, frames: list[Frame]) -> bytes:
         chance.shuffle(frames)
     link = ethernet(chance.choice([0x0800, 0x86DD]), *chance.choice([(), (0x8100,), (0x88A8, 0x8100)]))
     kind = chance.choice([(101, b""), (ETHERNET, link), (113, bytes(14) + b"\x08\0"), (0, b"\2\0\0\0")])
-    form = pcap if chance.random() < 0.5 else pcapng
+    form = chance.choice((pcap, pcapng, pcapng, simples) if chance.random() < 0.5 else (pcap, pcapng))
     data = bytearray(form(frames, chance.choice("<>"), link_type=kind[0], link=kind[1]))
     for _ in range(chance.randrange(3)):
         _mutate_file(chance, data)

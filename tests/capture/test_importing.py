@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from capture.frames import (
     in_time,
     pcap,
     pcapng,
+    simples,
     tcp,
     write,
 )
@@ -317,3 +320,15 @@ def test_what_is_no_capture_leaves_the_dump_alone(tmp_path: Path) -> None:
     with pytest.raises(CaptureError):
         take(tmp_path, b"nonsense")
     assert (tmp_path / "dump").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(
+    "form", [simples, lambda frames: pcap([replace(each, time_ns=0) for each in frames])]
+)
+@pytest.mark.parametrize("count", [1, 40])
+def test_a_capture_without_times(tmp_path: Path, form: Callable[[list[Frame]], bytes], count: int) -> None:
+    talks = [talk(port=40000 + number) for number in range(count)]
+    take(tmp_path, form([frame for each in talks for frame in each.frames]))
+    assert streams(tmp_path / "dump") == [said(each) for each in talks]
+    with open_dump(tmp_path / "dump") as dump:
+        assert {each.ending for each in dump.connections} == {Ending.CLOSED}
