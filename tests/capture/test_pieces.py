@@ -39,7 +39,7 @@ def import_in_pieces(capture: Path, dump: Path, sizes: list[int], vectors: bool 
     clock, hosts = Clock(), Hosts({})
     records = Records(capture)
     batches = records.batches()
-    writer = DumpWriter.create(dump, RunHeader((), (), {PROCESSES_FOLLOW: True}), 0, clock)
+    writer = DumpWriter.create(dump, RunHeader((), (), {PROCESSES_FOLLOW: True}), clock.now, clock)
     importer = Importer(ImportOptions((), dump, vectors=vectors), writer, hosts, clock)
     for batch in batches:
         heads, turn = batch.heads, 0
