@@ -69,10 +69,9 @@ def decode(batch: Batch) -> Columns | None:
     records = _blocks(batch, octets, heads) if batch.layout.is_block else _records(batch, octets, heads)
     if records is None:
         return None
-    time, captured, which = records
+    time, captured, used, which = records
     data = heads + batch.layout.data
-    used, which_of_used = _used(batch, which)
-    links = np.array([interface.link_type for interface in used], np.int64)[which_of_used]
+    links = np.array([interface.link_type for interface in used], np.int64)[which]
     columns = _empty(octets, time, links, data, data + captured)
     for link_type in {interface.link_type for interface in used} & HEADERS.keys():
         _decode_link(columns, link_type, np.flatnonzero(links == link_type))
@@ -101,7 +100,8 @@ def _empty(octets: Array, time: Array, links: Array, data: Array, end: Array) ->
     )
 
 
-Records = tuple[Array, Array, Array]
+Records = tuple[Array, Array, list[Interface], Array]
+"""Of all packets: time, captured length; the interfaces that they are of, and which of these each is of."""
 
 
 def _records(batch: Batch, octets: Array, heads: Array) -> Records:
@@ -109,7 +109,7 @@ def _records(batch: Batch, octets: Array, heads: Array) -> Records:
     interface = batch.interfaces[0]
     head = gather(octets, heads, 16).view(batch.layout.order + "u4").astype(np.int64)
     time = head[:, 0] * _SECOND + head[:, 1] * (_SECOND // interface.ticks)
-    return time, head[:, 2], np.zeros(len(heads), np.int64)
+    return time, head[:, 2], [interface], np.zeros(len(heads), np.int64)
 
 
 def _blocks(batch: Batch, octets: Array, heads: Array) -> Records | None:
@@ -126,14 +126,14 @@ def _blocks(batch: Batch, octets: Array, heads: Array) -> Records | None:
     ):
         return None
     ticks = head[:, 3].astype(np.uint64) << np.uint64(32) | head[:, 4].astype(np.uint64)
-    used, which_of_used = _used(batch, which)
+    used, which = _used(batch, which)
     if len(used) == 1:
-        return _times(ticks, used[0]), captured, which
+        return _times(ticks, used[0]), captured, used, which
     time = np.zeros(len(heads), np.int64)
     for number, interface in enumerate(used):
-        rows = np.flatnonzero(which_of_used == number)
+        rows = np.flatnonzero(which == number)
         time[rows] = _times(ticks[rows], interface)
-    return time, captured, which
+    return time, captured, used, which
 
 
 def _used(batch: Batch, which: Array) -> tuple[list[Interface], Array]:

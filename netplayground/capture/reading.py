@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from netplayground.capture.ahead import Ahead
 from netplayground.capture.merging import Captures, Read
-from netplayground.capture.records import BATCH, BUFFER, Allocate, Batch, Interface, Interfaces, allocate
+from netplayground.capture.records import (
+    BATCH,
+    BATCHES,
+    BUFFER,
+    Allocate,
+    Batch,
+    Interface,
+    Interfaces,
+    allocate,
+)
 from netplayground.errors import PlaygroundError
 
 if TYPE_CHECKING:
@@ -69,9 +78,10 @@ class StepsApart:
         """Raises OSError where no process, or no memory, can be had."""
         from netplayground.capture.apart import SLOTS, Apart, Shared
 
+        assert SLOTS <= BATCHES, "a batch would be overwritten while it is in use"
         self._path = path
         self._known: list[Interface] = []
-        shared = Shared(SLOTS * BUFFER, _COLUMNS_ROOM)
+        shared = Shared(BATCHES * BUFFER, _COLUMNS_ROOM)
         self._lean: Apart[_Lean] = Apart(_lean(_steps([path], True, shared.allocate)), shared)
 
     def __next__(self) -> Step:

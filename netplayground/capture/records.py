@@ -297,9 +297,7 @@ class Records:
         while self._has(_BLOCK_LEAST):
             heads = self._scan_blocks()
             if heads:
-                interfaces = Interfaces(self._interfaces, len(self._interfaces))
-                layout = Layout(self._order, True, 20, 28)
-                yield from self._cut(heads, layout, interfaces)
+                yield from self._cut(heads, *self._as_blocks())
                 continue
             kind, length = self._head()
             if not self._has(length):
@@ -311,6 +309,10 @@ class Records:
             else:
                 self._take(kind, length)
         self._finish()
+
+    def _as_blocks(self) -> tuple[Layout, Interfaces]:
+        """Say what packet blocks look like here, and of which interfaces they may be."""
+        return Layout(self._order, True, 20, 28), Interfaces(self._interfaces, len(self._interfaces))
 
     def _head(self) -> tuple[int, int]:
         """Read kind and length of the block where we stand; a section header says how to read it."""
@@ -391,7 +393,7 @@ class Records:
         They are written anew as packet blocks: of the first interface, at the last time that was seen.
         """
         base, written, heads = self._base + self._at, bytearray(), list[int]()
-        layout = Layout(self._order, True, 20, 28)  # a section behind them may have another order
+        layout, interfaces = self._as_blocks()  # a section behind them may have another order
         while self._end - self._at >= _BLOCK_LEAST and len(heads) < _SIMPLE_MOST:
             try:
                 kind, length = self._head()
@@ -406,7 +408,6 @@ class Records:
                 raise
             heads.append(len(written))
             written += block
-        interfaces = Interfaces(self._interfaces, len(self._interfaces))
         return Batch(self.path, memoryview(written), heads, layout, interfaces, base)
 
     def _simple(self, length: int) -> bytearray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
@@ -20,8 +20,7 @@ from netplayground.dump.model import SIDES, Connection, Datagram, Event, EventKi
 from netplayground.dump.recording import Recording
 from netplayground.dump.soundness import Soundness
 from netplayground.errors import PlaygroundError
-
-Progress = Callable[[int, int], None]
+from netplayground.report.content import Progress
 
 _ROWS = 1 << 16
 _PAYLOAD = 16 << 20
