@@ -22,6 +22,7 @@ import pickle
 import signal
 import threading
 import traceback
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from io import BytesIO
@@ -219,12 +220,20 @@ def _write(what: tuple[int, Any], shared: Shared, number: int, out: BinaryIO) ->
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles views of memory, too."""
+    """Pickles views of memory, too, and arrays as what they are in memory."""
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) is memoryview:
             return memoryview, (pickle.PickleBuffer(value),)
+        if type(value) is array:
+            return _array, (value.typecode, pickle.PickleBuffer(value))
         return NotImplemented
+
+
+def _array(typecode: str, octets: memoryview) -> array[Any]:
+    values = array(typecode)
+    values.frombytes(octets)
+    return values
 
 
 def _address(octets: memoryview) -> int:

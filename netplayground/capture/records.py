@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
@@ -34,6 +35,8 @@ BUFFER = BLOCK_MOST + 64
 RECORD_MOST = 1 << 18
 """libpcap's MAXIMUM_SNAPLEN: no program writes longer packets of a kind that holds IP."""
 TIME_MOST = (1 << 63) - 1
+PLACES = "q"
+"""The kind of array that places in a buffer are."""
 
 _SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE, _PACKET = 0x0A0D0D0A, 1, 2, 3, 6
 _MAGIC = 0x1A2B3C4D
@@ -106,7 +109,7 @@ class Batch:
 
     path: Path
     buffer: memoryview
-    heads: list[int]
+    heads: array[int]
     layout: Layout
     interfaces: Interfaces
     base: int
@@ -234,7 +237,7 @@ class Records:
         self._at, self._end = 0, rest + got
         return self._end >= length
 
-    def _cut(self, heads: list[int], layout: Layout, interfaces: Interfaces) -> Iterator[Batch]:
+    def _cut(self, heads: array[int], layout: Layout, interfaces: Interfaces) -> Iterator[Batch]:
         """Give batches of no more packets than may be worked at at once."""
         self._is_given = True
         for begin in range(0, len(heads), PACKETS_MOST):
@@ -269,9 +272,9 @@ class Records:
         length: int = struct.unpack_from(layout.order + "I", self._buffer, self._at + layout.captured)[0]
         return layout.data + length
 
-    def _scan_records(self, layout: Layout, most: int) -> list[int]:
+    def _scan_records(self, layout: Layout, most: int) -> array[int]:
         """Step from record to record as far as they are whole."""
-        heads: list[int] = []
+        heads = array(PLACES)
         note, whole = heads.append, self._buffer[: self._end]
         head = layout.data
         read = struct.Struct(f"{layout.order}8xI{head - 12}x").unpack_from
@@ -329,9 +332,9 @@ class Records:
     def _damaged(self, what: str) -> CaptureError:
         return damaged(self.path, self._base + self._at, what)
 
-    def _scan_blocks(self) -> list[int]:
+    def _scan_blocks(self) -> array[int]:
         """Step from packet block to packet block as far as they are whole; stop at any other."""
-        heads: list[int] = []
+        heads = array(PLACES)
         note, buffer, end = heads.append, self._buffer, self._end
         read = struct.Struct(self._order + "II").unpack_from
         at = self._at
@@ -392,7 +395,7 @@ class Records:
 
         They are written anew as packet blocks: of the first interface, at the last time that was seen.
         """
-        base, written, heads = self._base + self._at, bytearray(), list[int]()
+        base, written, heads = self._base + self._at, bytearray(), array(PLACES)
         layout, interfaces = self._as_blocks()  # a section behind them may have another order
         while self._end - self._at >= _BLOCK_LEAST and len(heads) < _SIMPLE_MOST:
             try:

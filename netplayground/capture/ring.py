@@ -32,13 +32,14 @@ import os
 import socket
 import struct
 import sys
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from netplayground.capture import filters
 from netplayground.capture.link import ETHERNET, RAW
-from netplayground.capture.records import BATCH, Batch, Interface, Interfaces, Layout
+from netplayground.capture.records import BATCH, PLACES, Batch, Interface, Interfaces, Layout
 from netplayground.errors import CaptureError
 
 ANY = "any"
@@ -98,7 +99,7 @@ class Blocks:
 
     def take(self) -> Iterator[Batch]:
         """Give the packets that are there, up to a batch's worth of memory; `release` must follow."""
-        heads: list[int] = []
+        heads = array(PLACES)
         places: list[int] = []
         ends: list[int] = []
         most = min(self._taken + self._most, self._count)
@@ -115,7 +116,7 @@ class Blocks:
         # Somewhere in them packets are missing: what can be taken as a whole should not be where they are.
         return self._batches(heads, places, ends if self._is_losing else ends[-1:])
 
-    def _walk(self, at: int, packets: int, heads: list[int], places: list[int]) -> None:
+    def _walk(self, at: int, packets: int, heads: array[int], places: list[int]) -> None:
         """Step from packet to packet of a block."""
         read, memory = struct.Struct("=I20xH").unpack_from, self._memory
         for _ in range(packets):
@@ -124,7 +125,7 @@ class Blocks:
             places.append(place - _RECORD)
             at += following
 
-    def _batches(self, heads: list[int], places: list[int], ends: list[int]) -> Iterator[Batch]:
+    def _batches(self, heads: array[int], places: list[int], ends: list[int]) -> Iterator[Batch]:
         """Give the packets in batches that end at `ends`, and wherever their place behind their headers
         changes, which mostly it never does."""
         begin, buffer = 0, memoryview(self._memory)

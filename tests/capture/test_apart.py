@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import weakref
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ def test_items_arrive_as_they_were_made() -> None:
             large = np.full(30 * number**2, number)  # soon no slot has room for it
             yield Made(number, "allocated", buffer, (np.frombuffer(buffer, np.uint8), large, large[::2]))
         yield Made(20, "empty", shared.allocate(5000), (np.zeros(0), np.arange(0)))
+        yield Made(21, "places", memoryview(b""), array("q", range(-1, 50_000)))
 
     maker: Apart[Made] = Apart(items(), shared)
     for number, made in zip(range(20), maker, strict=False):
@@ -58,6 +60,8 @@ def test_items_arrive_as_they_were_made() -> None:
         assert large.tolist() == [number] * (30 * number**2) and half.tolist() == large[::2].tolist()
     last = next(maker)
     assert len(last.buffer) == 5000 and [len(each) for each in last.array] == [0, 0]
+    places = next(maker).array
+    assert type(places) is array and places == array("q", range(-1, 50_000))
     for _ in range(2):
         with pytest.raises(StopIteration):
             next(maker)
