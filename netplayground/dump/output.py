@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from netplayground.dump import blocks
 from netplayground.errors import DumpError
 
 CAPACITY = 1 << 17
@@ -83,10 +84,10 @@ class Output:
         """Write the buffer's first `end` octets, whole blocks."""
         try:
             written = os.write(self._writable, self.view[:end])
+            if written != end:
+                self._write_rest([self.view[:end]], written)
         except OSError as error:
             self.fail(error)
-        if written != end:
-            self._write_rest([self.view[:end]], written)
         self.offset += end
         self.fill = 0
         if self.offset >= self.due:
@@ -97,10 +98,10 @@ class Output:
         length = sum(map(len, pieces))
         try:
             written = os.writev(self._writable, pieces)
+            if written != length:
+                self._write_rest(pieces, written)
         except OSError as error:
             self.fail(error)
-        if written != length:
-            self._write_rest(pieces, written)
         self.offset += length
         self.fill = 0
         if self.offset >= self.due:
@@ -112,10 +113,11 @@ class Output:
 
         try:
             written = vectors.write(self._writable, address, count)
+            if written != length:
+                self._write_rest([vectors.join(address, count)], written)
         except OSError as error:
+            self._keep_whole_blocks()
             self.fail(error)
-        if written != length:
-            self._write_rest([vectors.join(address, count)], written)
         self.offset += length
         if self.offset >= self.due:
             self.on_due()
@@ -124,10 +126,18 @@ class Output:
         """Go on after a short write, which is how a full disk or a limit announces itself."""
         rest = memoryview(b"".join(pieces))[written:]
         while rest:
-            try:
-                rest = rest[os.write(self._writable, rest) :]
-            except OSError as error:
-                self.fail(error)
+            rest = rest[os.write(self._writable, rest) :]
+
+    def _keep_whole_blocks(self) -> None:
+        """Of a failed write keep the blocks that are in the file: where it was not of one chunk, but of
+        thousands that were said long ago."""
+        with contextlib.suppress(OSError):
+            size = os.fstat(self.fd).st_size
+            while len(head := os.pread(self.fd, blocks.WORDS.size, self.offset)) == blocks.WORDS.size:
+                _kind, length = blocks.WORDS.unpack(head)
+                if length < blocks.LEAST or self.offset + length > size:
+                    return
+                self.offset += length
 
     def fail(self, error: OSError) -> NoReturn:
         """Cut the file back to its last whole block and write no more; the descriptor stays good for

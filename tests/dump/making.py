@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -96,3 +97,13 @@ def every_ending(writer: DumpWriter, family: int, port: int = 40000) -> None:
         getattr(connection, ending)()
     lasting = opened(writer, family, port)
     say(lasting, CLIENT, b"and then?")
+
+
+@contextmanager
+def length_limit(most: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dump.making import length_limit
 
-from netplayground.dump import vectors
+from netplayground.dump import blocks, vectors
 from netplayground.dump.output import Output
 from netplayground.errors import DumpError
 
@@ -67,6 +68,19 @@ def test_a_failed_write_cuts_the_file_back_to_its_last_whole_block(
     assert os.pread(fd, 200, 0) == b"a block"
     with pytest.raises(DumpError, match="No space left"):
         out.gather([b"more"])
+    os.close(fd)
+
+
+def test_of_a_failed_write_the_blocks_that_are_in_the_file_stay(tmp_path: Path) -> None:
+    pieces = [blocks.emit_block(blocks.PACKET, bytes(number)) for number in range(0, 40, 4)]
+    address, count, _alive = iovecs(*pieces)
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    out = Output(tmp_path / "file", fd, 0, lambda: 0)
+    out.gather([pieces[-1]])
+    kept = pieces[-1] + b"".join(pieces[:7])
+    with length_limit(len(kept) + 30), pytest.raises(DumpError, match="File too large"):
+        out.gather_vectors(address, count, sum(map(len, pieces)))
+    assert os.pread(fd, 1000, 0) == kept
     os.close(fd)
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import signal
 import stat
 import subprocess
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from dump.making import FAMILIES, connect, create, every_ending, opened, say, writing
+from dump.making import FAMILIES, connect, create, every_ending, length_limit, opened, say, writing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,16 +42,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         cannot_run("needs to mount a tmpfs")
     yield place
     subprocess.run(["umount", place], check=True)
-
-
-@contextmanager
-def length_limit(most: int) -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @st.composite
