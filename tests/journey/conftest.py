@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from journey import leftovers
 from journey.runs import Place
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_mounts() -> None:
+    leftovers.keep_to_ourselves()
 
 
 @pytest.fixture

@@ -15,7 +15,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from netplayground.sandbox import kernel
+
+NAMED_NAMESPACES = "/run/netns"
 PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
+MS_PRIVATE, MS_SHARED = 1 << 18, 1 << 20  # include/uapi/linux/mount.h
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,26 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
+def keep_to_ourselves() -> None:
+    """See no mounts and named namespaces that others make on this machine meanwhile; root's may do it.
+
+    What is mounted below plg would come to us, as it comes to all on most machines (mount_namespaces(7)).
+    """
+    if os.geteuid() != 0:
+        return
+    kernel.unshare(kernel.CLONE_NEWNS)
+    for propagation in (MS_PRIVATE, MS_SHARED):
+        kernel.mount("none", "/", None, kernel.MS_REC | propagation)
+    if os.path.isdir(NAMED_NAMESPACES):
+        kernel.mount("tmpfs", NAMED_NAMESPACES, "tmpfs", 0)
+
+
 def look(temporary: Path) -> Surroundings:
     return Surroundings(
         processes=frozenset(descendants(os.getpid())),
         mounts=frozenset(line.split(" ", 1)[1] for line in _lines("/proc/self/mountinfo")),
         devices=_names("/sys/class/net"),
-        named_namespaces=_names("/run/netns"),
+        named_namespaces=_names(NAMED_NAMESPACES),
         temporary=_names(str(temporary)),
     )
 
@@ -59,9 +77,7 @@ def _difference(before: Surroundings, now: Surroundings) -> list[str]:
     left = [f"process {pid}: {_describe(pid)}" for pid in sorted(now.processes - before.processes)]
     left += [f"mount {line}" for line in sorted(now.mounts - before.mounts)]
     left += [f"device {name}" for name in sorted(now.devices - before.devices)]
-    left += [
-        f"namespace /run/netns/{name}" for name in sorted(now.named_namespaces - before.named_namespaces)
-    ]
+    left += [f"named namespace {name}" for name in sorted(now.named_namespaces - before.named_namespaces)]
     return left + [f"temporary file {name}" for name in sorted(now.temporary - before.temporary)]
 
 
