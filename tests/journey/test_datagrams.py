@@ -129,22 +129,34 @@ def test_ping(place: Place, family: int) -> None:
     assert set(kinds) == {asked, answered} and kinds.count(asked) >= kinds.count(answered) >= 5
 
 
+def overflows(counters: str, family: int) -> int:
+    """How many datagrams came when a socket had no room for them (proc_net_snmp(5))."""
+    if family == 6:
+        return int(next(line.split()[1] for line in counters.splitlines() if "Udp6RcvbufErrors" in line))
+    names, numbers = (line.split() for line in counters.splitlines() if line.startswith("Udp:"))
+    return int(numbers[names.index("RcvbufErrors")])
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_iperf3(place: Place, family: int) -> None:
     needs_root()
     needs_tun()
     needs_program("iperf3")
     capture, server = place.path / "wire.pcap", SERVERS[family]
-    call = f"iperf3 -c {server} -u -b 40M -l 1200 -t 1 -J"
+    counters = place.path / "counters"
+    call = f"iperf3 -c {server} -u -b 40M -l 1200 -t 1 -J; until test -e {counters}; do sleep 0.01; done"
+    count = f"cat /proc/net/snmp /proc/net/snmp6 > {counters}.begun; mv {counters}.begun {counters}"
     ended = record(
         place,
-        "iperf3 -s > /dev/null",
+        f"iperf3 -s -1 > /dev/null; {count}",
         witnessed(capture, SERVERS[4], call),
         options=("--ready", "p1:5201", "--until", "p2"),
     )
     assert ended.status == 0, ended
     report = json.loads(ended.stdout)["end"]["sum"]
-    assert (report["lost_packets"], report["packets"] > 3000) == (0, True), report
+    # On a busy machine its own socket may be full: what the server does not hear is lost there or nowhere.
+    no_room = overflows(counters.read_text(), family)
+    assert (report["lost_packets"], report["packets"] > 3000) == (no_room, True), report
     told = check_datagrams(place, {CLIENTS[family]: capture})
     assert sum(len(each.payload) == 1200 for each in told) == report["packets"]
 
