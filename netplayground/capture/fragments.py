@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 from netplayground.capture.network import Network
 from netplayground.packet.checksum import Octets
+from netplayground.packet.ip import PAYLOAD_MOST
 
 WAITING_MOST = 4 << 20
 TIMEOUT_NS = 30_000_000_000
-_DATAGRAM_MOST = 65535
 _FRAGMENT_COST = 200
 
 Key = tuple[bytes, int, int]
@@ -33,10 +33,10 @@ class _Waiting:
     length: int = -1
     cost: int = 0
 
-    def fits(self, begin: int, data: bytes, is_last: bool) -> bool:
-        """Say whether a fragment agrees with those that are there."""
+    def fits(self, begin: int, data: bytes, is_last: bool, most: int) -> bool:
+        """Say whether a fragment agrees with those that are there, and all may be so long."""
         end = begin + len(data)
-        if end > _DATAGRAM_MOST or (len(data) % 8 and not is_last):
+        if end > most or (len(data) % 8 and not is_last):
             return False
         if self.length >= 0 and (end > self.length or (is_last and end != self.length)):
             return False
@@ -70,7 +70,8 @@ class Fragments:
         if waiting is None:
             waiting = self._waiting[key] = _Waiting(now)
         begin, data = network.offset, bytes(buffer[network.begin : network.end])
-        if network.missing or not waiting.fits(begin, data, network.is_last):
+        most = PAYLOAD_MOST[network.version]
+        if network.missing or not waiting.fits(begin, data, network.is_last, most):
             self._drop(key, 1)
             return None
         if begin not in waiting.pieces:

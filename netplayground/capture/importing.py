@@ -116,7 +116,8 @@ class Importer:
                 # The other way knows nothing of the connections that are ordinary.
                 self._batches.finish()
         if self._batches is not None and prepared is not None:
-            self.segments += self._batches.take(prepared, lambda *place: self._frame(buffer, *place))
+            decoded = self._batches.take(prepared, lambda *place: self._frame(buffer, *place))
+            self.segments += decoded  # and so did `_frame` meanwhile
             self.packets += len(batch.heads)
             return
         if self._batches is not None:
@@ -165,6 +166,8 @@ class Importer:
     def _datagram(self, buffer: memoryview, begin: int, network: Network) -> None:
         if network.missing:
             raise MalformedPacket("a packet is cut off")
+        if network.end - network.begin > ip.PAYLOAD_MOST[network.version]:
+            raise MalformedPacket("more than a datagram may hold")
         source, destination = _ends(network)
         if network.protocol == ip.UDP:
             datagram = udp.parse_datagram(buffer[network.begin : network.end])

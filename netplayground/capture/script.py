@@ -34,7 +34,9 @@ class Script:
         self._said: dict[tuple[int, int], tuple[list[int], list[bytes]]] = {}
 
     def opened(self, connection: Connection) -> None:
-        self.actions.append((self.at, self.teller.opened, (connection,)))
+        # A SYN that comes later in the batch does not change how this began.
+        has_start = connection.initial[connection.client] >= 0
+        self.actions.append((self.at, self.teller.opened, (connection, has_start)))
 
     def established(self, connection: Connection) -> None:
         self.actions.append((self.at, self.teller.established, (connection,)))

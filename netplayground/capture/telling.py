@@ -103,15 +103,15 @@ class Teller:
         told.writer.resume(state)
         return told
 
-    def opened(self, connection: Connection) -> None:
-        """Begin the connection in the dump."""
+    def opened(self, connection: Connection, has_start: bool) -> None:
+        """Begin the connection in the dump; `has_start`: its SYN was captured."""
         told = connection.told if isinstance(connection.told, Told) else self.prepare(connection)
         writer, key = told.writer, connection.key
         half = (len(key) - 4) // 2
         ends = key[:half], key[half : 2 * half]
         self.meet(*(ends if connection.client == 0 else ends[::-1]))
         writer.syn()
-        if connection.initial[connection.client] < 0:
+        if not has_start:
             writer.note(START_MISSING)
             self._is_incomplete(told)
 
@@ -186,7 +186,9 @@ class Teller:
     def recall(self, connection: Connection, side: int, sequence: int, length: int) -> bytes | None:
         """Give what was told of a side, None if it is not remembered."""
         self._writer.flush()
-        return self._told(connection).recall(self._writer.fileno(), side, sequence, length)
+        told = connection.told
+        # It may have begun with this very packet, of which nothing has been told yet.
+        return told.recall(self._writer.fileno(), side, sequence, length) if isinstance(told, Told) else None
 
     def datagram(self, packet: bytes, source: bytes, destination: bytes, is_error: bool) -> None:
         """Tell a packet that is not TCP's.

@@ -16,6 +16,8 @@ ICMPV6 = 58
 
 IPV4_HEADER = 20
 IPV6_HEADER = 40
+PAYLOAD_MOST = {4: 65535 - IPV4_HEADER, 6: 65535}
+"""The length in an IPv4 header is that of the whole packet."""
 HOP_LIMIT = 64
 
 _HOP_BY_HOP, _ROUTING, _FRAGMENT, _DESTINATION_OPTIONS = 0, 43, 44, 60

@@ -122,6 +122,60 @@ def test_ipv6_and_what_the_link_pads(tmp_path: Path) -> None:
         ]
 
 
+@pytest.mark.parametrize("length", [65_516, 65_528])
+def test_more_fragments_than_a_packet_may_hold_are_dropped(tmp_path: Path, length: int) -> None:
+    """The "ping of death"; an IPv4 header counts 65,535 octets, itself among them (RFC 791, 3.1)."""
+    ends = ip_address("10.1.2.3").packed, ip_address("10.1.2.4").packed
+    packet = ip.emit_header(*ends, ip.ICMP, 8) + bytes(length)
+    pieces = [Frame(piece) for piece in fragments(packet, 1480, 7)]
+    imported = take(tmp_path, pcap([*pieces, *talk().frames]))
+    assert imported.fragments_dropped == len(pieces)
+    assert streams(tmp_path / "dump") == [said(talk())]
+
+
+def test_a_datagram_that_says_no_length_and_holds_too_much_is_malformed(tmp_path: Path) -> None:
+    ends = ip_address("10.1.2.3").packed, ip_address("10.1.2.4").packed
+    header = bytearray(ip.emit_header(*ends, ip.UDP, 8))
+    header[2:4] = bytes(2)
+    packet = bytes(header) + struct.pack(">HHHH", 1, 2, 65_535, 0) + bytes(65_527)
+    imported = take(tmp_path, pcap([Frame(packet), *talk().frames]))
+    assert imported.malformed == 1
+
+
+def settled(*later: bytes) -> bytes:
+    """A capture of a connection that begins without its SYN, and of what comes when that is waited for no
+    longer."""
+    ends = ip_address("10.1.2.3").packed, ip_address("10.1.2.4").packed
+    others = [udp.emit_packet(ends[0], 1, ends[1], 2, b"%d" % number) for number in range(63)]
+    packets = [begun(1000, PSH | ACK, b"x" * 100), *others, *later]
+    return pcap([Frame(packet, START_NS + at * 1_000_000) for at, packet in enumerate(packets)])
+
+
+def begun(sequence: int, flags: int, data: bytes = b"") -> bytes:
+    return tcp(("10.1.2.3", 40000), ("10.1.2.4", 80), sequence, 5000 if flags & ACK else 0, flags, data)
+
+
+@pytest.mark.parametrize("vectors", [False, True])
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_the_packet_that_ends_the_wait_for_a_syn_may_repeat_what_waited(
+    tmp_path: Path, vectors: bool, earlier: int
+) -> None:
+    path = write(tmp_path / "c", settled(begun(1000 - earlier, PSH | ACK, b"x" * (100 + earlier))))
+    import_captures(ImportOptions((path,), tmp_path / "dump", vectors=vectors))
+    assert streams(tmp_path / "dump") == [(b"x" * 100, b"")]
+
+
+@pytest.mark.parametrize("vectors", [False, True])
+def test_a_syn_that_comes_too_late_does_not_change_how_a_connection_began(
+    tmp_path: Path, vectors: bool
+) -> None:
+    later = [begun(1100, PSH | ACK, b"y"), begun(999, SYN)]
+    path = write(tmp_path / "c", settled(*later))
+    imported = import_captures(ImportOptions((path,), tmp_path / "dump", vectors=vectors))
+    assert (imported.incomplete, imported.segments) == (1, 3)
+    assert streams(tmp_path / "dump") == [(b"x" * 100 + b"y", b"")]
+
+
 def test_an_unknown_link_type_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match="link type 147"):
         take(tmp_path, pcap(talk().frames, link_type=147))
