@@ -8,7 +8,8 @@ Whatever can come in another order than it was sent is waited for:
 - a connection whose first captured packet is no SYN is *unsettled* for a moment: its SYN, or what was sent
   before, may only have been overtaken. Then each stream begins with the first byte that was seen.
 - a FIN has a place in its stream: it is told after the last byte.
-- a RST ends everything, and what crossed with it on the wire comes after it: it is told a moment later.
+- a RST ends everything, and what crossed with it on the wire comes after it: it is told a moment later, and
+  not at all if it turns out that nobody has obeyed it.
 - a gap is closed by what fills it. It is given up, and the missing bytes are counted, when the receiver has
   acknowledged them (it has them; the capture has not), and some time and packets have passed since; when too
   much waits behind it; and when the connection or the capture is over.
@@ -92,7 +93,9 @@ class Connection:
     __slots__ = (
         "_held",
         "_listener",
+        "_reset_since",
         "_rules",
+        "again",
         "begun",
         "client",
         "ending",
@@ -107,6 +110,8 @@ class Connection:
         "last",
         "packets",
         "reset",
+        "reset_at",
+        "reset_heard",
         "slot",
         "streams",
         "told",
@@ -123,7 +128,11 @@ class Connection:
         self.has_syn = False
         self.is_settled = self.is_opened = self.is_established = self.is_over = False
         self.is_cut = False
+        self.again = -1
+        """The number of a second SYN-ACK, as long as nobody knows which of them was heard."""
         self.reset = -1
+        """The side that has sent a RST: with the number `reset_at`, having heard at most `reset_heard`."""
+        self.reset_at = self.reset_heard = self._reset_since = -1
         self.packets = 0
         self.begun = self.last = rules.now
         self.slot = -1
@@ -253,10 +262,40 @@ class Connection:
         if self.is_over:
             return
         self._settle_streams()
-        if is_reset:
-            self.flush()
+        if is_reset and self.reset >= 0:
+            if self._is_doubtful():
+                self._rules.hold(self, True)
+            else:
+                self.flush()
         elif not self.is_established or self.held:
             self._advance()
+
+    def note_reset(self, side: int, at: int, heard: int) -> None:
+        """A side has sent a RST: a moment later it counts."""
+        self.reset, self.reset_at, self.reset_heard = side, at, heard
+        self._reset_since = self._rules.now
+        self._rules.hold(self, True)
+
+    def _is_doubtful(self) -> bool:
+        """Say whether a RST has another number than its receiver expects, which ignores it then (RFC 5961,
+        3.2): unless it has heard more than was captured. That shows a little later."""
+        if not self.is_established or self.streams[self.reset].next >= self.reset_at:
+            return False
+        return self._rules.now - self._reset_since < self._rules.gap_ns
+
+    def stop_waiting(self) -> None:
+        """It has been silent for long: nothing fills its gaps any more. It may go on all the same."""
+        if self.is_over:
+            return
+        if self.reset >= 0:
+            self.flush()
+            return
+        self._settle_streams()
+        self._advance()
+        for side in (self.client, 1 - self.client):
+            while self.streams[side].waiting >= 0 and self.is_established and not self.is_over:
+                self.skip_gap(side)
+        self._account()
 
     def _settle_streams(self) -> None:
         if self.is_settled:

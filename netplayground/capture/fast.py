@@ -100,7 +100,7 @@ class Batches:
         np.maximum.accumulate(columns.time, out=columns.time)
         self._now = int(columns.time[-1])
         self._script.at = 0
-        self._let_go(int(columns.time[0]))
+        self._let_go()
         self._release(self._lives.find_strange(strange))
         work = self._sort_out(columns, directions, strange) if directions is not None else None
         self._decide(columns, work, other)
@@ -140,10 +140,9 @@ class Batches:
 
     # -- 2: what is ordinary -----------------------------------------------------------------------
 
-    def _let_go(self, now: int) -> None:
-        """Give up connections that have been silent for long, or are too many."""
-        limits = self._reassembler.limits
-        silent = self._lives.silent_since(now - limits.idle_ns, _TIMES_MORE * limits.connections)
+    def _let_go(self) -> None:
+        """Give up connections that are too many."""
+        silent = self._lives.find_silent(_TIMES_MORE * self._reassembler.limits.connections)
         for connection in self._release(silent):
             self._reassembler.forget(connection)
 

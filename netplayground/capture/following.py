@@ -12,12 +12,16 @@ thought.
 from __future__ import annotations
 
 from netplayground.capture.connection import Connection
-from netplayground.capture.stream import SEQUENCES, count_differing
+from netplayground.capture.stream import AHEAD_MOST, SEQUENCES, count_differing
 from netplayground.dump.model import Ending
 from netplayground.packet.checksum import Octets
 from netplayground.packet.tcp import ACK, FIN, RST, SYN
 
 _MASK = SEQUENCES - 1
+_FIRST_MOST = 1 << 16
+"""A SYN may bring so much data with it (RFC 7413), which its answer may acknowledge."""
+_LEAD_MOST = 1 << 22
+"""So far behind what waits already a segment of the same stream begins, where the capture is that poor."""
 
 
 class Followed(Connection):
@@ -44,12 +48,16 @@ class Followed(Connection):
         if self.is_over:
             stream.strays += bool(data)
             return
+        if not self.is_established and not self._may_answer(side, ack, flags):
+            stream.strays += 1
+            return
         if flags & SYN:
             self._syn(side, sequence, ack, flags)
             sequence += 1
         length = len(data)
         begin = stream.place(sequence & 0xFFFFFFFF)
-        if not stream.accepts(begin, begin + length + missing):
+        end = begin + length + missing
+        if not stream.accepts(begin, end) and not self._catch_up(side, begin, end):
             if not self._leap(side, sequence, ack, flags, length + missing):
                 stream.strays += 1
                 return
@@ -59,11 +67,16 @@ class Followed(Connection):
         if stream.next < 0:
             self._begin(side, begin)
         if flags & ACK:
+            if self.again >= 0 and side == self.client:
+                self._choose_answer(ack)
             self.streams[1 - side].acknowledge(ack)
         if flags & RST:
             # What a RST carries is no data but says why (RFC 9293, 3.5.3).
             self._take_reset(side, begin, ack, flags)
             return
+        if self.reset >= 0 and self._goes_on(side, begin + length + missing, ack, flags):
+            self.streams[self.reset].strays += 1
+            self.reset = -1
         if not flags & SYN and self.is_opened and not self.is_established and self._is_proof(side, flags):
             self._establish()
         if length or missing:
@@ -124,6 +137,38 @@ class Followed(Connection):
         """Say whether a segment without SYN shows that both sides know of the connection."""
         return side != self.client or bool(flags & ACK)
 
+    def _may_answer(self, side: int, ack: int, flags: int) -> bool:
+        """Say whether a segment can be of the connection that a SYN has asked for (RFC 9293, 3.10.7.3).
+
+        What acknowledges anything else is of an older one of the same ports: a SYN-ACK that comes late, or an
+        end that knows of no end ("half-open", 3.5.1). The SYN's sender answers it with a RST, and asks again.
+        """
+        if self.client < 0 or side == self.client or self.initial[self.client] < 0 or flags & RST:
+            return True
+        if not flags & ACK:
+            return bool(flags & SYN)
+        most = _FIRST_MOST if flags & SYN else AHEAD_MOST
+        return (ack - self.initial[self.client] - 1) & _MASK <= most
+
+    def _choose_answer(self, ack: int) -> None:
+        """The client says which of two SYN-ACKs it has heard."""
+        stream = self.streams[1 - self.client]
+        if ack == self.again + 1 & _MASK and not (stream.bytes or stream.starts):
+            self.initial[1 - self.client] = self.again
+            stream.begin(stream.place(ack))
+        self.again = -1
+
+    def _catch_up(self, side: int, begin: int, end: int) -> bool:
+        """Give gaps up where a stream has gone on for so long that what waits reaches to a segment."""
+        stream = self.streams[side]
+        if not self.is_established or stream.next < 0 or stream.fin >= 0:
+            return False
+        if not stream.next < begin <= stream.reach + _LEAD_MOST:
+            return False
+        while stream.waiting >= 0 and not stream.accepts(begin, end):
+            self.skip_gap(side)
+        return stream.accepts(begin, end)
+
     def _begin(self, side: int, begin: int) -> None:
         stream = self.streams[side]
         if self.is_settled:
@@ -137,6 +182,8 @@ class Followed(Connection):
             self.initial[side] = sequence
             if stream.next < 0:
                 stream.begin(stream.place(sequence + 1 & 0xFFFFFFFF))
+        elif self.initial[side] != sequence and flags & ACK and stream.acked < stream.first:
+            self.again = sequence
         if self.client < 0:
             self.client = 1 - side if flags & ACK else side
         if not flags & ACK:
@@ -220,9 +267,25 @@ class Followed(Connection):
                 self._end(Ending.REFUSED)
                 return
         # RFC 5961, 3.2: what lies before the window is no reset, but somebody's guess.
-        if 0 <= begin < stream.next:
+        is_guess = 0 <= begin < stream.next
+        if self.is_opened and not self.is_established and side == self.client:
+            # … or the answer to what was of an older connection (RFC 9293, 3.10.7.3).
+            is_guess |= begin > stream.next + _FIRST_MOST
+        if is_guess:
             stream.strays += 1
             return
         if self.reset < 0:
-            self.reset = side
-            self._rules.hold(self, True)
+            other = self.streams[1 - side]
+            self.note_reset(side, begin, max(other.next, other.acked, other.reach))
+
+    def _goes_on(self, side: int, end: int, ack: int, flags: int) -> bool:
+        """Say whether a segment shows that a RST was ignored (RFC 5961, 3.2): its sender says more, or the
+        other side has heard more of it. What it acknowledges may have been overtaken by a RST of the right
+        number, but shows that one of another was somebody else's."""
+        sender = self.streams[self.reset]
+        if side != self.reset:
+            return bool(flags & ACK) and sender.place(ack) > self.reset_at
+        if end + bool(flags & FIN) > self.reset_at:
+            return True
+        is_inexact = sender.next < self.reset_at
+        return is_inexact and bool(flags & ACK) and self.streams[1 - side].place(ack) > self.reset_heard

@@ -130,14 +130,13 @@ class Lives:
             order = np.argsort(self.singles["closed"][over], kind="stable")
             self.free(over[order[: len(over) // 2]])
 
-    def silent_since(self, time_ns: int, most: int) -> Array:
-        """Give those that have been silent since then, and of more than `most` the longest silent."""
+    def find_silent(self, most: int) -> Array:
+        """Give of more than `most` those that have been silent for longest: not one in order waits for
+        anything, however long."""
         live = np.flatnonzero(self.is_used & ~self.is_over)
-        last = self.singles["last"][live]
-        silent = live[last < time_ns]
         if len(live) <= most:
-            return silent
-        return np.union1d(silent, live[np.argsort(last, kind="stable")[: len(live) // 8]])
+            return live[:0]
+        return live[np.argsort(self.singles["last"][live], kind="stable")[: len(live) // 8]]
 
     def release(self, slot: int, first: int) -> Followed:
         """Make a connection of a slot whose first block is at `first`, and hand it to the reassembler."""

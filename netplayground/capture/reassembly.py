@@ -41,7 +41,7 @@ class Full(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What may wait, in bytes and connections, and for how long a connection may be silent."""
+    """What may wait, in bytes and connections, and for how long a silent connection's gaps are waited for."""
 
     connection: int = 16 << 20
     all: int = 64 << 20
@@ -152,10 +152,11 @@ class Reassembler:
         self._by_key.clear()
 
     def flush_older(self, time_ns: int) -> None:
-        """Give up waiting for connections that have been silent since then."""
+        """Wait no longer for what is missing of connections that have been silent since then. They stay: who
+        has nothing to say for an hour may have something after it."""
         for connection in [each for each in self._live.values() if each.last < time_ns]:
-            connection.flush()
-            self.forget(connection)
+            connection.stop_waiting()
+            self._bury_if_over(connection)
 
     # -- which connection --------------------------------------------------------------------------
 

@@ -252,6 +252,12 @@ class Stream:
             begin = self.holes[0][0]
         return begin
 
+    @property
+    def reach(self) -> int:
+        """Say where the last of what waits, or of what was not captured, ends; -1 if there is none."""
+        end = self.starts[-1] + len(self.pieces[-1]) if self.starts else -1
+        return max(end, self.holes[-1][1]) if self.holes else end
+
     def skip(self, to: int) -> int:
         """Give up what is missing before `to`; give how much that was."""
         length = to - self.next

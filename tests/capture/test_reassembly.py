@@ -407,7 +407,7 @@ def test_the_number_of_connections_is_bounded() -> None:
     assert [each.streams[0] for each in heard] == [b"x"] * 100
 
 
-def test_a_connection_that_was_silent_for_long_is_flushed() -> None:
+def test_the_gaps_of_a_connection_that_was_silent_for_long_are_given_up() -> None:
     played = Talk().open()
     played.send(0, PSH | ACK, b"after a gap", shift=5)
     ears = Ears()
@@ -419,17 +419,98 @@ def test_a_connection_that_was_silent_for_long_is_flushed() -> None:
     assert only(ears.heard).streams[0] == b""
     reassembler.flush_older(reassembler.now + 1)
     assert only(ears.heard).streams[0] == b"after a gap"
-    assert only(ears.heard).ending is Ending.OPEN
+    assert only(ears.heard).ending is None
 
 
-def test_silence_of_the_captures_time_flushes_by_itself() -> None:
-    played = Talk().open().say(0, b"x")
+def test_silence_of_the_captures_time_gives_gaps_up_by_itself_and_a_connection_goes_on_after_it() -> None:
+    played = Talk().open().say(0, b"question")
+    played.send(1, PSH | ACK, b"after a gap", shift=5, counts=False)
     late = replace(Talk(port=7).open().frames[0], time_ns=START_NS + 8000 * SECOND)
     ears = Ears()
     reassembler = Reassembler(ears, limits=Limits(idle_ns=3600 * SECOND))
     for frame in [*played.frames, late]:
         feed(reassembler, frame)
-    assert ears.heard[0].ending is Ending.OPEN
+    assert ears.heard[0].streams == (b"question", b"after a gap")
+    played.time_ns, played.frames = late.time_ns + SECOND, []
+    for frame in played.say(0, b", and another").close().frames:
+        feed(reassembler, frame)
+    assert ears.heard[0].streams[0] == b"question, and another"
+    assert len(ears.heard) == 2
+
+
+def test_a_reset_of_another_number_that_everybody_ignores_ends_nothing() -> None:
+    """RFC 5961, 3.2: it must be the very next number, and is answered by an ACK otherwise."""
+    for side in (0, 1):
+        played = Talk(step_ns=SECOND // 100).open().say(0, b"question").say(1, b"answer")
+        played.send(side, RST, shift=700, counts=False)
+        for _ in range(200):
+            played.say(0, b"more").say(1, b"and more")
+        assert_whole(only(reassemble(played.close().frames)), played)
+
+
+def test_a_reset_behind_what_was_not_captured_ends_its_connection_a_second_later() -> None:
+    played = Talk(step_ns=SECOND // 100).open().say(0, b"question")
+    played.send(0, RST, shift=700)
+    others = [Talk(port=2, time_ns=played.time_ns, step_ns=SECOND // 100).open().say(0, b"other " * 200, 6)]
+    heard = reassemble([*played.frames, *others[0].frames])
+    assert heard[0].ending is Ending.RESET_BY_CLIENT and heard[1].ending is Ending.OPEN
+    ears = Ears()
+    reassembler = Reassembler(ears)
+    ended_at = 0
+    for frame in [*played.frames, *others[0].frames]:
+        feed(reassembler, frame)
+        if not ended_at and ears.heard[0].ending is not None:
+            ended_at = frame.time_ns
+    assert SECOND <= ended_at - played.frames[-1].time_ns < 2 * SECOND
+
+
+def asked(played: Talk, number: int) -> Talk:
+    """Ask in vain: what comes for the SYN has sequence number and acknowledgement `number`."""
+    played.send(0, SYN, counts=False)
+    ends = ("10.1.2.4", 80), ("10.1.2.3", played.port)
+    for flags in (SYN | ACK, ACK):
+        played.frames.append(Frame(tcp(*ends, number, number, flags), played.time_ns))
+    played.frames.append(Frame(tcp(ends[1], ends[0], number, 0, RST), played.time_ns))
+    return played
+
+
+@pytest.mark.parametrize("number", [5, 1001 + (1 << 20), 1 << 31, (1 << 32) - 1])
+def test_what_does_not_answer_the_syn_is_of_an_older_connection(number: int) -> None:
+    """RFC 9293, 3.10.7.3 and 3.5.1: its sender resets it, and asks again."""
+    played = asked(Talk(), number).open().say(0, b"question").say(1, b"answer").close()
+    assert_whole(only(reassemble(played.frames)), played)
+
+
+@pytest.mark.parametrize("heard_first", [False, True])
+def test_of_two_syn_acks_that_counts_which_the_client_acknowledges(heard_first: bool) -> None:
+    played = Talk()
+    played.send(0, SYN)
+    played.send(1, SYN | ACK)
+    other = tcp(("10.1.2.4", 80), ("10.1.2.3", played.port), 7, 1001, SYN | ACK)
+    played.frames.insert(2 if heard_first else 1, Frame(other, played.time_ns))
+    played.send(0, ACK)
+    played.say(0, b"question").say(1, b"answer").close()
+    assert_whole(only(reassemble(played.frames)), played)
+
+
+def test_a_stream_that_goes_on_behind_a_gap_for_longer_than_any_window_is_not_lost() -> None:
+    """Only one direction was captured, with a snap length, and one packet is missing."""
+    played = Talk().open()
+    whole, each, count = 60_000, 40, 3 * AHEAD_MOST // 60_000
+    ears = Ears()
+    reassembler = Reassembler(ears)
+    for frame in played.frames:
+        feed(reassembler, frame)
+    for number in range(count):
+        if number != 10:
+            reassembler.advance(START_NS + number * 1000, 1)
+            at = 1001 + number * whole & 0xFFFFFFFF
+            key = bytes([10, 1, 2, 3, 10, 1, 2, 4]) + played.port.to_bytes(2, "big") + b"\0P"
+            reassembler.segment(key, at, 5001, ACK, bytes(each), whole - each)
+    reassembler.finish()
+    heard = only(ears.heard)
+    assert len(heard.streams[0]) == (count - 1) * each
+    assert heard.missing[0] == count * whole - (count - 1) * each
 
 
 @given(
