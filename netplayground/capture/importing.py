@@ -260,13 +260,7 @@ def _take_all(importer: Importer, writer: DumpWriter, step: Step, steps: Steps, 
     while step.batch is not None:
         importer.feed(step.batch, step.prepared)
         progress(step.read.position, step.read.size)
-        try:
-            step = next(steps)
-        except CaptureError:
-            # Of a capture that breaks off there is a dump up to there.
-            importer.finish()
-            writer.close()
-            raise
+        step = next(steps)
     importer.finish()
     writer.close()
     return step

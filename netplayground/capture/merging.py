@@ -67,8 +67,10 @@ class Captures:
     """The captures of one import; `cut` says of which files the end is missing, by how many octets."""
 
     def __init__(self, paths: list[Path], allocate: Allocate = allocate) -> None:
-        if len(paths) > 1 and any(str(path) == "-" for path in paths):
-            raise UsageError("cannot read stdin together with other captures")
+        for path in paths if len(paths) > 1 else ():
+            if str(path) == "-" or path.is_fifo():
+                name = "stdin" if str(path) == "-" else f"{path}, a pipe,"
+                raise UsageError(f"cannot read {name} together with other captures: their order is not known")
         self._paths = paths
         self._allocate = allocate
         self._passed = 0

@@ -17,6 +17,8 @@ from netplayground.errors import CaptureError
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_SKIPPED = b"\x2a\x4d\x18"
+_HEAD = 4
 _PIECE = 1 << 16
 
 
@@ -25,17 +27,14 @@ class Octets:
 
     is_packed = False
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, fd: int, head: bytes) -> None:
+        """`head` was read already, to see what it is: it may be a pipe, which cannot be opened twice."""
         self.path = path
-        self.position = 0
+        self.position = len(head)
         self.is_cut = False
-        if str(path) == "-" and sys.stdin is None:
-            raise CaptureError("cannot read -: stdin is closed")
-        try:
-            self._fd = os.dup(sys.stdin.fileno()) if str(path) == "-" else os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise CaptureError(f"cannot read {path}: {error.strerror}") from error
-        status = os.fstat(self._fd)
+        self._fd = fd
+        self._head = head
+        status = os.fstat(fd)
         self.size = status.st_size if stat.S_ISREG(status.st_mode) else 0
 
     def close(self) -> None:
@@ -53,43 +52,26 @@ class Octets:
         return done
 
     def _read_some(self, view: memoryview) -> int:
-        try:
-            got = os.readv(self._fd, [view])
-        except OSError as error:
-            raise CaptureError(f"cannot read {self.path}: {error.strerror}") from error
-        self.position += got
-        return got
-
-
-class _Begun(Octets):
-    """A file whose first octets were read already, to see what it is."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._head = b""
-
-    def peek(self, length: int) -> bytes:
-        """Give the first octets without taking them."""
-        head = bytearray(length)
-        self._head = bytes(head[: self.read_into(memoryview(head))])
-        return self._head
-
-    def _read_some(self, view: memoryview) -> int:
         if self._head:
             piece = self._head[: len(view)]
             view[: len(piece)] = piece
             self._head = self._head[len(piece) :]
             return len(piece)
-        return super()._read_some(view)
+        try:
+            got = os.readv(self._fd, [view])
+        except OSError as error:
+            raise _refused(self.path, error) from error
+        self.position += got
+        return got
 
 
-class _Gunzipped(_Begun):
+class _Gunzipped(Octets):
     """What is in a gzip file, in each of its members (RFC 1952, 2.2)."""
 
     is_packed = True
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, fd: int, head: bytes) -> None:
+        super().__init__(path, fd, head)
         self._packed = b""
         self._inflate = zlib.decompressobj(31)
         self._began = False
@@ -103,6 +85,11 @@ class _Gunzipped(_Begun):
             if not self._packed:
                 self.is_cut = self._began
                 return 0
+            if not self._began:
+                # Zeros may fill a member up to a tape's block: gzip ignores them too.
+                self._packed = self._packed.lstrip(b"\0")
+                if not self._packed:
+                    continue
             piece = self._inflate_some(len(view))
             if piece:
                 view[: len(piece)] = piece
@@ -116,24 +103,22 @@ class _Gunzipped(_Begun):
             raise CaptureError(f"cannot read {self.path}: {error}") from error
         self._packed = self._inflate.unconsumed_tail
         if self._inflate.eof:
-            # Zeros may fill a member up to a tape's block: gzip ignores them too.
-            self._packed = self._inflate.unused_data.lstrip(b"\0")
+            self._packed = self._inflate.unused_data
             self._inflate = zlib.decompressobj(31)
             self._began = False
         return piece
 
 
-class _Unzstd(_Begun):
+class _Unzstd(Octets):
     """What is in a zstd file, in each of its frames."""
 
     is_packed = True
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, fd: int, head: bytes) -> None:
+        super().__init__(path, fd, head)
         try:
             import zstandard
         except ImportError as error:
-            os.close(self._fd)
             raise CaptureError(
                 f"cannot read {path}: it is packed with zstd, and the Python package zstandard is not "
                 "installed (pip install 'netplayground[capture]')"
@@ -167,13 +152,41 @@ class _Packed:
 
 def open_octets(path: Path) -> Octets:
     """Open a capture file, or stdin for `-`; it must be closed."""
-    plain = _Begun(path)
-    head = plain.peek(4)
-    kind = _Gunzipped if head.startswith(_GZIP) else _Unzstd if head == _ZSTD else None
-    if kind is None:
-        return plain
-    if str(path) == "-":
-        plain.close()
-        raise CaptureError("cannot read -: it is packed; unpack it on the way (gzip -dc, zstd -dc)")
-    plain.close()
-    return kind(path)
+    try:
+        fd = _open(path)
+    except OSError as error:
+        raise _refused(path, error) from error
+    try:
+        head = _peek(fd)
+        kind = _Gunzipped if head.startswith(_GZIP) else _Unzstd if _is_zstd(head) else Octets
+        return kind(path, fd, head)
+    except OSError as error:
+        os.close(fd)
+        raise _refused(path, error) from error
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _open(path: Path) -> int:
+    if str(path) != "-":
+        return os.open(path, os.O_RDONLY)
+    if sys.stdin is None:
+        raise CaptureError("cannot read -: stdin is closed")
+    return os.dup(sys.stdin.fileno())
+
+
+def _peek(fd: int) -> bytes:
+    head = b""
+    while len(head) < _HEAD and (more := os.read(fd, _HEAD - len(head))):
+        head += more
+    return head
+
+
+def _is_zstd(head: bytes) -> bool:
+    """Say whether a frame begins so: of what is packed, or of what is to be skipped (RFC 8878, 3.1)."""
+    return head == _ZSTD or (head[1:] == _SKIPPED and head[0] >> 4 == 5)
+
+
+def _refused(path: Path, error: OSError) -> CaptureError:
+    return CaptureError(f"cannot read {path}: {error.strerror}")

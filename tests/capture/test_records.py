@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
+import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +31,7 @@ from hypothesis import strategies as st
 from netplayground.capture.importing import ImportOptions, import_captures
 from netplayground.capture.records import Records
 from netplayground.dump.reader import open_dump
-from netplayground.errors import CaptureError
+from netplayground.errors import CaptureError, UsageError
 
 FRAMES = Talk().open().say(0, b"question" * 40).close().frames
 Read = list[tuple[int, int, bytes]]
@@ -149,6 +151,45 @@ def packed_with_zstd(data: bytes) -> bytes:
 )
 def test_packed_captures(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     assert read(write(tmp_path / "c", pack(pcap(FRAMES)))) == expected()
+
+
+def gzip_padded(data: bytes) -> bytes:
+    """Zeros may follow: a tape's block is filled with them, and gzip(1) ignores them."""
+    return gzip.compress(data[:99]) + bytes(200_000) + gzip.compress(data[99:]) + bytes(200_000)
+
+
+def zstd_with_skippable_frames(data: bytes) -> bytes:
+    """RFC 8878, 3.1.2: pzstd begins with one."""
+    skippable = struct.pack("<II", 0x184D2A5C, 6) + b"ignore"
+    return skippable + packed_with_zstd(data) + skippable
+
+
+PACKED = [gzip.compress, gzip_padded, packed_with_zstd, zstd_with_skippable_frames]
+
+
+@pytest.mark.parametrize("pack", PACKED[1::2])
+def test_what_does_not_belong_to_a_packed_capture_is_ignored(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    assert read(write(tmp_path / "c", pack(pcap(FRAMES)))) == expected()
+
+
+@pytest.mark.parametrize("pack", [bytes, *PACKED])
+def test_a_pipe_is_opened_once(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(pack(pcap(FRAMES)),))
+    writer.start()
+    assert read(pipe) == expected()
+    writer.join()
+
+
+def test_pipes_are_not_read_together_with_other_captures(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for paths in ((pipe, pipe), (write(tmp_path / "c", pcap(FRAMES)), pipe)):
+        with pytest.raises(UsageError, match=f"cannot read {pipe}, a pipe, together with other captures"):
+            import_captures(ImportOptions(paths, tmp_path / "dump"))
 
 
 @pytest.mark.parametrize("form", [pcap, pcapng])
