@@ -1,24 +1,43 @@
 """Several captures as one: their packets in the order of time, each capture's own order kept.
 
 Files that follow one another (tcpdump -C or -G) are read one after another, whole batch by whole batch. Where
-they overlap in time (two machines) a batch is cut where another file has the earlier packet. A file is opened
-when its first packet is due: so there may be many.
+they overlap in time (two machines) a batch is cut where another file has the earlier packet; short pieces are
+copied into batches of their own, since a batch of few packets costs as much as one of thousands. A file is
+opened when its first packet is due: so there may be many.
 """
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from netplayground.capture.records import Allocate, Batch, Records, allocate
+from netplayground.capture.records import (
+    PLACES,
+    Allocate,
+    Batch,
+    Interface,
+    Interfaces,
+    Packet,
+    Records,
+    allocate,
+    block_layout,
+    emit_packet,
+)
 from netplayground.errors import UsageError
 
 _PEEK = 1 << 16
 _NEVER = 1 << 64
+_FEW = 1 << 8
+"""Packets that are worth a batch of their own."""
+_WOVEN_MOST = 1 << 13
+_ORDER = "<"
+_TICKS = 1_000_000_000
 
 
 class Read(NamedTuple):
@@ -58,9 +77,46 @@ class _Stream:
         self.at = max(begin + 1, bisect_right(self.clock(), time_ns, begin))
         return replace(self.batch, heads=self.batch.heads[begin : self.at])
 
+    def has(self, until: int, least: int) -> bool:
+        """Say whether there is nobody else, or so many packets of it come before a time."""
+        return until == _NEVER or bisect_right(self.clock(), until, self.at) - self.at >= least
+
+    def time_after(self, most: int) -> int:
+        """Give the time of the last of the next `most` packets, as far as they are in memory."""
+        return self.clock()[min(self.at + most, len(self.clock())) - 1]
+
+    def take_timed(self, time_ns: int) -> Iterator[tuple[int, memoryview, Packet]]:
+        """Take what has come up to a time, packet by packet."""
+        assert self.batch is not None
+        begin = self.at
+        self.at = end = bisect_right(self.clock(), time_ns, begin)
+        buffer = self.batch.buffer
+        piece = replace(self.batch, heads=self.batch.heads[begin:end])
+        for time, packet in zip(self.clock()[begin:end], piece.packets(), strict=True):
+            yield time, buffer, packet
+
     @property
     def is_empty(self) -> bool:
         return self.batch is None or self.at >= len(self.batch.heads)
+
+
+def _weave(streams: Sequence[_Stream], until: int) -> Batch:
+    """Give the next packets of several files up to a time as a batch of its own, in which they are copied."""
+    most = max(1, _WOVEN_MOST // len(streams))
+    until = min(until, *(each.time_after(most) for each in streams))
+    packets = [packet for each in streams for packet in each.take_timed(until)]
+    packets.sort(key=itemgetter(0))
+    octets, heads = bytearray(), array(PLACES)
+    interfaces: list[Interface] = []
+    numbers: dict[int, int] = {}
+    for _, buffer, (interface, time_ns, begin, end, missing) in packets:
+        number = numbers.setdefault(interface.link_type, len(interfaces))
+        if number == len(interfaces):
+            interfaces.append(Interface(interface.link_type, _TICKS))
+        heads.append(len(octets))
+        octets += emit_packet(_ORDER, number, time_ns, buffer[begin:end], end - begin + missing)
+    known = Interfaces(interfaces, len(interfaces))
+    return Batch(streams[0].records.path, memoryview(octets), heads, block_layout(_ORDER), known, 0)
 
 
 class Captures:
@@ -105,14 +161,14 @@ class Captures:
                 self._start(waiting.pop()[1])
                 continue
             stream = min(self._open, key=lambda each: each.clock()[each.at])
-            others = [each.clock()[each.at] for each in self._open if each is not stream]
-            until = min([*others, waiting[-1][0] if waiting else _NEVER])
-            if waiting and stream.clock()[stream.at] >= waiting[-1][0]:
+            due = waiting[-1][0] if waiting else _NEVER
+            if stream.clock()[stream.at] >= due:
                 self._start(waiting.pop()[1])
                 continue
-            yield stream.take_until(until)
-            if stream.is_empty and not stream.advance():
-                self._finish(stream)
+            until = min([due, *(each.clock()[each.at] for each in self._open if each is not stream)])
+            yield stream.take_until(until) if stream.has(until, _FEW) else _weave(self._open, due)
+            for each in [each for each in self._open if each.is_empty and not each.advance()]:
+                self._finish(each)
 
     def _only(self, path: Path) -> Iterator[Batch]:
         stream = self._begin(path)

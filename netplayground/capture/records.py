@@ -162,6 +162,20 @@ def allocate(length: int) -> memoryview:
     return memoryview(mmap(-1, length, flags=MAP_PRIVATE | MAP_ANONYMOUS))
 
 
+def emit_packet(order: str, interface: int, ticks: int, data: memoryview, original: int) -> bytes:
+    """Give a packet block, of a packet of `original` octets of which `data` was captured."""
+    size = _PACKET_LEAST + (len(data) + 3 & ~3)
+    head = struct.pack(
+        order + "7I", _PACKET, size, interface, ticks >> 32, ticks & 0xFFFFFFFF, len(data), original
+    )
+    return b"".join((head, data, bytes(-len(data) % 4), struct.pack(order + "I", size)))
+
+
+def block_layout(order: str) -> Layout:
+    """Say what packet blocks look like."""
+    return Layout(order, True, 20, 28)
+
+
 def damaged(path: Path, offset: int, what: str) -> CaptureError:
     """Give the error that says where a capture is not one any more."""
     return CaptureError(f"cannot read {path}: {what}, at byte {offset}")
@@ -315,7 +329,7 @@ class Records:
 
     def _as_blocks(self) -> tuple[Layout, Interfaces]:
         """Say what packet blocks look like here, and of which interfaces they may be."""
-        return Layout(self._order, True, 20, 28), Interfaces(self._interfaces, len(self._interfaces))
+        return block_layout(self._order), Interfaces(self._interfaces, len(self._interfaces))
 
     def _head(self) -> tuple[int, int]:
         """Read kind and length of the block where we stand; a section header says how to read it."""
@@ -413,15 +427,12 @@ class Records:
             written += block
         return Batch(self.path, memoryview(written), heads, layout, interfaces, base)
 
-    def _simple(self, length: int) -> bytearray:
+    def _simple(self, length: int) -> bytes:
         """Give a simple packet block as a packet block."""
         if not self._interfaces or length < 16:
             raise self._damaged("a simple packet without an interface")
         original = struct.unpack_from(self._order + "I", self._buffer, self._at + 8)[0]
         snap = self._interfaces[0].snap or original
-        captured = min(original, snap, length - 16)
-        data = bytes(self._buffer[self._at + 12 : self._at + 12 + captured])
-        size = _PACKET_LEAST + (captured + 3 & ~3)
-        block = bytearray(struct.pack(self._order + "7I", _PACKET, size, 0, 0, 0, captured, original))
-        block += data + bytes(-captured % 4) + struct.pack(self._order + "I", size)
-        return block
+        begin = self._at + 12
+        data = self._buffer[begin : begin + min(original, snap, length - 16)]
+        return emit_packet(self._order, 0, 0, data, original)
