@@ -147,14 +147,15 @@ def _used(batch: Batch, which: Array) -> tuple[list[Interface], Array]:
 
 def _times(ticks: Array, interface: Interface) -> Array:
     """Give nanoseconds since the epoch; as `Interface.time_ns`."""
-    if interface.ticks > 1 << 32:
+    if interface.ticks > 1 << 32 or abs(interface.offset_s) > _SECONDS_MOST:
         return np.array([interface.time_ns(each) for each in ticks.tolist()], np.int64)
     whole, part = np.divmod(ticks, np.uint64(interface.ticks))
-    seconds = np.minimum(whole, np.uint64(_SECONDS_MOST)).astype(np.int64)
-    offset = max(-_SECONDS_MOST, min(interface.offset_s, _SECONDS_MOST))
-    seconds = np.clip(seconds + offset, 0, _SECONDS_MOST)
+    seconds = np.minimum(whole, np.uint64(_SECONDS_MOST)).astype(np.int64) + interface.offset_s
     fraction = part.astype(np.uint64) * np.uint64(_SECOND) // np.uint64(interface.ticks)
     time: Array = seconds * _SECOND + fraction.astype(np.int64)
+    beyond = np.flatnonzero((whole > _SECONDS_MOST) | (seconds < 0) | (seconds > _SECONDS_MOST))
+    for place in beyond.tolist():
+        time[place] = interface.time_ns(int(ticks[place]))
     return time
 
 

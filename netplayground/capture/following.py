@@ -126,9 +126,9 @@ class Followed(Connection):
         one.take(said, rows)
         other.take(other_said, other_rows)
         if ack >= 0:
-            other.acknowledge(ack)
+            other.acknowledge(ack, rows)
         if other_ack >= 0:
-            one.acknowledge(other_ack)
+            one.acknowledge(other_ack, other_rows)
         self.packets += rows + other_rows
         self.last = self._rules.now
         return before

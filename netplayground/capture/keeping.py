@@ -10,6 +10,7 @@ from netplayground.capture.columns import Array, Columns
 from netplayground.capture.lives import Lives
 from netplayground.capture.ordinary import Ordinary
 from netplayground.capture.runs import Rows
+from netplayground.capture.stream import AHEAD_MOST
 from netplayground.dump import segments
 from netplayground.dump.bulk import RECORDS
 from netplayground.dump.index import ENDING_CODE
@@ -69,7 +70,11 @@ def go_on(columns: Columns, rows: Rows, lives: Lives, ordinary: Ordinary) -> Non
         heard = pairs["acked"][slots, 1 - side]
         # A SYN acknowledges nothing.
         spoke &= rows.flags[at] & ACK != 0
-        pairs["acked"][slots, 1 - side] = np.where(spoke, columns.ack[rows.row[at]], heard)
+        ack = columns.ack[rows.row[at]]
+        # One that comes late, or from nowhere, takes nothing back.
+        more = (ack - heard.astype(np.uint32)).view(np.int32)
+        spoke &= (heard < 0) | ((more > 0) & (more <= AHEAD_MOST))
+        pairs["acked"][slots, 1 - side] = np.where(spoke, ack, heard)
 
 
 def _per_group(rows: Array, ordinary: Ordinary) -> Array:

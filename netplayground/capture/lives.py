@@ -145,9 +145,12 @@ class Lives:
         single = {name: int(column[slot]) for name, column in self.singles.items()}
         connection = Followed(key, self._reassembler, self._reassembler.listener)
         connection.resume(turn, pairs["isn"], pairs["said"], pairs["segments"], int(self.fins[slot]))
-        for stream, acked in zip(connection.streams, pairs["acked"], strict=True):
+        for stream, acked, others in zip(
+            connection.streams, pairs["acked"], reversed(pairs["segments"]), strict=True
+        ):
             if acked >= 0:
-                stream.acknowledge(acked)
+                # All but the SYN or its answer say so, if it is far from what the other side has said.
+                stream.acknowledge(acked, others - 1)
         connection.is_over = bool(self.is_over[slot])
         connection.last = single["last"]
         if not connection.is_over:

@@ -18,6 +18,7 @@ from netplayground.capture.columns import V4_WORDS, V6_WORDS, Array, Columns
 from netplayground.capture.lives import Lives
 from netplayground.capture.network import turned
 from netplayground.capture.strange import is_strange
+from netplayground.capture.stream import AHEAD_MOST
 from netplayground.dump.segments import SEGMENT_MOST
 from netplayground.packet.tcp import ACK, FIN, RST, SYN
 
@@ -46,7 +47,7 @@ class Rows:
     last: tuple[Array, Array]
     """The position of each side's last row up to this one."""
     follows: Array
-    """Whether a row follows upon that before it, or is its side's first."""
+    """Whether a row follows upon that before it in all that it says, or is its side's first."""
     unknown: int
     keys: list[bytes]
 
@@ -171,11 +172,19 @@ def _rows(
     before = np.where(side == 0, _shifted(last[0]), _shifted(last[1]))
     counted = length.astype(np.uint32) + (flags & SYN != 0) + (flags & FIN != 0)
     after = (sequence + counted).astype(np.uint32)
-    follows = (before < group) | (sequence == after[before])
+    follows = (before < group) | ((sequence == after[before]) & _hears_on(columns.ack[row], flags, before))
     return Rows(
         row, connection, side, flags, sequence, length, after, group, before, (last[0], last[1]), follows,
         unknown, keys,
     )  # fmt: skip
+
+
+def _hears_on(ack: Array, flags: Array, before: Array) -> Array:
+    """Say which rows acknowledge as much as the row before, or more: then the last says what was heard."""
+    more = (ack - ack[before]).view(np.int32)
+    is_ack = flags & ACK != 0
+    hears_on: Array = ((more >= 0) & (more <= AHEAD_MOST)) | ~(is_ack & is_ack[before])
+    return hears_on
 
 
 def _shifted(places: Array) -> Array:

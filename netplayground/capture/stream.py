@@ -145,17 +145,17 @@ class Stream:
             if begin < at:
                 self.insert(begin, piece[: at - begin], Overlap.FIRST_WINS)
 
-    def acknowledge(self, number: int) -> None:
-        """The receiver has acknowledged up to `number`, as it stands on the wire."""
+    def acknowledge(self, number: int, times: int = 1) -> None:
+        """The receiver has acknowledged up to `number`, as it stands on the wire, in so many segments."""
         if self.next < 0:
             return
         at = self.place(number)
-        if self.acked < at <= max(self.next, self.acked) + AHEAD_MOST:
+        if not self.next - AHEAD_MOST <= at <= max(self.next, self.acked) + AHEAD_MOST:
+            self.acknowledge_far(number, times)
+        elif at > self.acked:
             self.acked = at
-        elif at > self.acked or at < self.next - AHEAD_MOST:
-            self.acknowledge_far(number)
 
-    def acknowledge_far(self, number: int) -> None:
+    def acknowledge_far(self, number: int, times: int = 1) -> None:
         """The receiver may have acknowledged this, if it is far from all that is known."""
         at = self.place(number)
         if (
@@ -163,7 +163,7 @@ class Stream:
             and not -AHEAD_MOST <= at - self.next <= max(0, self.acked - self.next) + AHEAD_MOST
         ):
             self.far_acked = number
-            self.far += 1
+            self.far += times
 
     def insert(self, begin: int, data: bytes, policy: Overlap) -> int:
         """Let a segment's bytes wait; give how many of those that waited there already were others."""

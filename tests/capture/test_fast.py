@@ -156,6 +156,31 @@ def test_a_crowd_that_was_perturbed(
     )
 
 
+def with_other_ack(packet: bytes, change: int) -> bytes:
+    at = 28 if packet[0] >> 4 == 4 else 48
+    number = int.from_bytes(packet[at : at + 4], "big") + change & 0xFFFFFFFF
+    return packet[:at] + number.to_bytes(4, "big") + packet[at + 4 :]
+
+
+@settings(max_examples=12)
+@given(st.integers(0, 1 << 32), st.sampled_from([1 << 12, 1 << 15, 1 << 23]))
+def test_a_crowd_of_which_some_acknowledge_less_than_before_or_what_nobody_said(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, size: int
+) -> None:
+    chance = random.Random(seed)
+    frames = []
+    for frame in crowd(seed):
+        change = chance.choice([-1, -100, 1, 1000, 1 << 20, chance.randrange(1 << 32)])
+        if chance.random() < 0.05:
+            frame = replace(frame, packet=with_other_ack(frame.packet, change))
+        if chance.random() > 0.03:
+            frames.append(frame)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records.Records.__init__, "__defaults__", (size,))
+        short, long = both_ways(tmp_path_factory.mktemp("crowd"), pcap(frames))
+    assert (short.missing, short.incomplete) == (long.missing, long.incomplete)
+
+
 @pytest.mark.parametrize("tags", [(), (0x8100,), (0x88A8, 0x8100), (0x88A8, 0x8100, 0x8100)])
 def test_tagged_frames_and_what_is_not_usual_between_them(tmp_path: Path, tags: tuple[int, ...]) -> None:
     frames = []
