@@ -96,7 +96,7 @@ class Seconds(click.FloatRange):
     type=Seconds(1),
     default=3600.0,
     metavar="SECONDS",
-    help="A connection that was silent for so long is not waited for any more.",
+    help="What is missing in a connection that was silent for so long is not waited for any more.",
 )
 @debug_option
 @click.argument("captures", metavar="CAPTURE...", nargs=-1, required=True, type=FILE)
