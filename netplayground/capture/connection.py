@@ -9,7 +9,7 @@ Whatever can come in another order than it was sent is waited for:
   before, may only have been overtaken. Then each stream begins with the first byte that was seen.
 - a FIN has a place in its stream: it is told after the last byte.
 - a RST ends everything, and what crossed with it on the wire comes after it: it is told a moment later, and
-  not at all if it turns out that nobody has obeyed it.
+  not at all if it turns out that nobody has obeyed it (`resets`).
 - a gap is closed by what fills it. It is given up, and the missing bytes are counted, when the receiver has
   acknowledged them (it has them; the capture has not), and some time and packets have passed since; when too
   much waits behind it; and when the connection or the capture is over.
@@ -25,6 +25,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Protocol
 
+from netplayground.capture.resets import Reset
 from netplayground.capture.stream import Overlap, Stream
 from netplayground.dump.model import CLIENT, SERVER, Ending
 from netplayground.packet.checksum import Octets
@@ -80,7 +81,7 @@ class Rules(Protocol):
     gap_packets: int
     now: int
 
-    def hold(self, connection: Connection, is_reset: bool) -> None: ...
+    def hold(self, connection: Connection, reset: Reset | None) -> None: ...
 
     def note_held(self, connection: Connection, more: int) -> None: ...
 
@@ -93,7 +94,6 @@ class Connection:
     __slots__ = (
         "_held",
         "_listener",
-        "_reset_since",
         "_rules",
         "again",
         "begun",
@@ -110,8 +110,6 @@ class Connection:
         "last",
         "packets",
         "reset",
-        "reset_at",
-        "reset_heard",
         "slot",
         "streams",
         "told",
@@ -130,9 +128,8 @@ class Connection:
         self.is_cut = False
         self.again = -1
         """The number of a second SYN-ACK, as long as nobody knows which of them was heard."""
-        self.reset = -1
-        """The side that has sent a RST: with the number `reset_at`, having heard at most `reset_heard`."""
-        self.reset_at = self.reset_heard = self._reset_since = -1
+        self.reset: Reset | None = None
+        """The RST that may end it."""
         self.packets = 0
         self.begun = self.last = rules.now
         self.slot = -1
@@ -257,37 +254,46 @@ class Connection:
         self.is_established = True
         self._listener.established(self)
 
-    def settle(self, is_reset: bool) -> None:
-        """The moment is over in which packets may have overtaken one another: the first, or the RST."""
-        if self.is_over:
+    def settle(self, reset: Reset | None, is_last: bool) -> None:
+        """The moment is over in which packets may have overtaken one another: the first, or this RST.
+
+        `is_last`: there is no room to wait for anything longer.
+        """
+        if self.is_over or (reset is not None and reset is not self.reset):
             return
         self._settle_streams()
-        if is_reset and self.reset >= 0:
-            if self._is_doubtful():
-                self._rules.hold(self, True)
-            else:
-                self.flush()
+        if reset is not None:
+            self._settle_reset(reset, is_last)
         elif not self.is_established or self.held:
             self._advance()
 
-    def note_reset(self, side: int, at: int, heard: int) -> None:
-        """A side has sent a RST: a moment later it counts."""
-        self.reset, self.reset_at, self.reset_heard = side, at, heard
-        self._reset_since = self._rules.now
-        self._rules.hold(self, True)
+    def _settle_reset(self, reset: Reset, is_last: bool) -> None:
+        rules = self._rules
+        is_pending = self.is_established and not reset.is_exact(self.streams[reset.side])
+        if is_pending and reset.is_doubted:
+            self.dismiss_reset()
+        elif is_pending and not is_last and rules.now - reset.since < rules.gap_ns:
+            rules.hold(self, reset)
+        else:
+            self.flush()
 
-    def _is_doubtful(self) -> bool:
-        """Say whether a RST has another number than its receiver expects, which ignores it then (RFC 5961,
-        3.2): unless it has heard more than was captured. That shows a little later."""
-        if not self.is_established or self.streams[self.reset].next >= self.reset_at:
-            return False
-        return self._rules.now - self._reset_since < self._rules.gap_ns
+    def note_reset(self, reset: Reset) -> None:
+        """A side has sent a RST: a moment later it counts."""
+        if self.reset is None or (reset.was_exact and not self.reset.was_exact):
+            self.reset = reset
+            self._rules.hold(self, reset)
+
+    def dismiss_reset(self) -> None:
+        """The RST was none of the connection's."""
+        assert self.reset is not None
+        self.streams[self.reset.side].strays += 1
+        self.reset = None
 
     def stop_waiting(self) -> None:
         """It has been silent for long: nothing fills its gaps any more. It may go on all the same."""
         if self.is_over:
             return
-        if self.reset >= 0:
+        if self.reset is not None:
             self.flush()
             return
         self._settle_streams()
@@ -314,6 +320,8 @@ class Connection:
             return
         self._settle_streams()
         self._advance()
+        if self.reset is not None and not self.reset.counts(self.streams[self.reset.side]):
+            self.dismiss_reset()
         for side in (self.client, 1 - self.client):
             stream = self.streams[side]
             while stream.waiting >= 0 and self.is_established and not self.is_over:
@@ -341,12 +349,15 @@ class Connection:
             self._finish(side, stream)
 
     def _last_ending(self, is_replaced: bool) -> Ending:
-        if self.reset >= 0 and self.is_established:
-            return Ending.RESET_BY_CLIENT if self.role(self.reset) == CLIENT else Ending.RESET_BY_SERVER
-        if self.is_opened and not self.is_established:
-            if self.reset < 0:
-                return Ending.UNANSWERED if is_replaced or self._has_given_up() else Ending.OPEN
-            return Ending.ABORTED if self.role(self.reset) == CLIENT else Ending.REFUSED
+        is_waiting = self.is_opened and not self.is_established
+        if self.reset is not None:
+            is_client = self.role(self.reset.side) == CLIENT
+            if self.is_established:
+                return Ending.RESET_BY_CLIENT if is_client else Ending.RESET_BY_SERVER
+            if is_waiting:
+                return Ending.ABORTED if is_client else Ending.REFUSED
+        if is_waiting and (is_replaced or self._has_given_up()):
+            return Ending.UNANSWERED
         return Ending.OPEN
 
     def count_oddities(self) -> Counts:

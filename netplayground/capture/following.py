@@ -12,6 +12,7 @@ thought.
 from __future__ import annotations
 
 from netplayground.capture.connection import Connection
+from netplayground.capture.resets import Reset, find_reset
 from netplayground.capture.stream import AHEAD_MOST, SEQUENCES, count_differing
 from netplayground.dump.model import Ending
 from netplayground.packet.checksum import Octets
@@ -32,7 +33,9 @@ class Followed(Connection):
     @property
     def is_plain(self) -> bool:
         """Say whether the next segments, if they are in order, need no thought."""
-        if not (self.is_established and self.is_settled) or self.is_over or self.reset >= 0:
+        if not (self.is_established and self.is_settled) or self.is_over:
+            return False
+        if self.reset is not None or self.again >= 0:
             return False
         return all(
             stream.next >= 0 and stream.fin < 0 and not stream.starts and not stream.holes
@@ -74,9 +77,8 @@ class Followed(Connection):
             # What a RST carries is no data but says why (RFC 9293, 3.5.3).
             self._take_reset(side, begin, ack, flags)
             return
-        if self.reset >= 0 and self._goes_on(side, begin + length + missing, ack, flags):
-            self.streams[self.reset].strays += 1
-            self.reset = -1
+        if self.reset is not None:
+            self._weigh_reset(self.reset, side, begin + length + missing, ack, flags)
         if not flags & SYN and self.is_opened and not self.is_established and self._is_proof(side, flags):
             self._establish()
         if length or missing:
@@ -125,6 +127,10 @@ class Followed(Connection):
         before = (next_, one.bytes), (other_next, other.bytes)
         one.take(said, rows)
         other.take(other_said, other_rows)
+        if said:
+            one.far = 0
+        if other_said:
+            other.far = 0
         if ack >= 0:
             other.acknowledge(ack, rows)
         if other_ack >= 0:
@@ -266,26 +272,17 @@ class Followed(Connection):
             if flags & ACK and begin % SEQUENCES == 0 and ack == expected:
                 self._end(Ending.REFUSED)
                 return
-        # RFC 5961, 3.2: what lies before the window is no reset, but somebody's guess.
-        is_guess = 0 <= begin < stream.next
-        if self.is_opened and not self.is_established and side == self.client:
-            # … or the answer to what was of an older connection (RFC 9293, 3.10.7.3).
-            is_guess |= begin > stream.next + _FIRST_MOST
-        if is_guess:
+        reset = find_reset(side, begin, stream, self.streams[1 - side], self._rules.now)
+        # A client may answer what was of an older connection (RFC 9293, 3.10.7.3).
+        is_asking = self.is_opened and not self.is_established and side == self.client
+        if reset is None or (is_asking and begin > stream.next + _FIRST_MOST):
             stream.strays += 1
-            return
-        if self.reset < 0:
-            other = self.streams[1 - side]
-            self.note_reset(side, begin, max(other.next, other.acked, other.reach))
+        else:
+            self.note_reset(reset)
 
-    def _goes_on(self, side: int, end: int, ack: int, flags: int) -> bool:
-        """Say whether a segment shows that a RST was ignored (RFC 5961, 3.2): its sender says more, or the
-        other side has heard more of it. What it acknowledges may have been overtaken by a RST of the right
-        number, but shows that one of another was somebody else's."""
-        sender = self.streams[self.reset]
-        if side != self.reset:
-            return bool(flags & ACK) and sender.place(ack) > self.reset_at
-        if end + bool(flags & FIN) > self.reset_at:
-            return True
-        is_inexact = sender.next < self.reset_at
-        return is_inexact and bool(flags & ACK) and self.streams[1 - side].place(ack) > self.reset_heard
+    def _weigh_reset(self, reset: Reset, side: int, end: int, ack: int, flags: int) -> None:
+        """Take what a segment says of a RST that came before it."""
+        if side == reset.side:
+            reset.doubt(self.streams[1 - side], end, ack, flags)
+        elif reset.is_ignored(self.streams[reset.side], ack, flags):
+            self.dismiss_reset()

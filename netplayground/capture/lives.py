@@ -145,12 +145,11 @@ class Lives:
         single = {name: int(column[slot]) for name, column in self.singles.items()}
         connection = Followed(key, self._reassembler, self._reassembler.listener)
         connection.resume(turn, pairs["isn"], pairs["said"], pairs["segments"], int(self.fins[slot]))
-        for stream, acked, others in zip(
-            connection.streams, pairs["acked"], reversed(pairs["segments"]), strict=True
-        ):
-            if acked >= 0:
-                # All but the SYN or its answer say so, if it is far from what the other side has said.
-                stream.acknowledge(acked, others - 1)
+        for side, stream in enumerate(connection.streams):
+            if (acked := pairs["acked"][side]) >= 0:
+                # If that is far, all segments but the SYN or its answer say so; unless something was said.
+                times = 1 if pairs["said"][side] else pairs["segments"][1 - side] - 1
+                stream.acknowledge(acked, times)
         connection.is_over = bool(self.is_over[slot])
         connection.last = single["last"]
         if not connection.is_over:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from netplayground.capture.records import (
+    BATCH,
     PLACES,
     Allocate,
     Batch,
@@ -100,23 +101,26 @@ class _Stream:
         return self.batch is None or self.at >= len(self.batch.heads)
 
 
-def _weave(streams: Sequence[_Stream], until: int) -> Batch:
-    """Give the next packets of several files up to a time as a batch of its own, in which they are copied."""
+def _weave(streams: Sequence[_Stream], until: int) -> Iterator[Batch]:
+    """Give the next packets of several files up to a time as batches of their own: a copy."""
     most = max(1, _WOVEN_MOST // len(streams))
     until = min(until, *(each.time_after(most) for each in streams))
     packets = [packet for each in streams for packet in each.take_timed(until)]
     packets.sort(key=itemgetter(0))
+    path, layout = streams[0].records.path, block_layout(_ORDER)
     octets, heads = bytearray(), array(PLACES)
     interfaces: list[Interface] = []
     numbers: dict[int, int] = {}
     for _, buffer, (interface, time_ns, begin, end, missing) in packets:
+        if len(octets) >= BATCH:
+            yield Batch(path, memoryview(octets), heads, layout, Interfaces(interfaces, len(interfaces)), 0)
+            octets, heads = bytearray(), array(PLACES)
         number = numbers.setdefault(interface.link_type, len(interfaces))
         if number == len(interfaces):
             interfaces.append(Interface(interface.link_type, _TICKS))
         heads.append(len(octets))
         octets += emit_packet(_ORDER, number, time_ns, buffer[begin:end], end - begin + missing)
-    known = Interfaces(interfaces, len(interfaces))
-    return Batch(streams[0].records.path, memoryview(octets), heads, block_layout(_ORDER), known, 0)
+    yield Batch(path, memoryview(octets), heads, layout, Interfaces(interfaces, len(interfaces)), 0)
 
 
 class Captures:
@@ -166,7 +170,10 @@ class Captures:
                 self._start(waiting.pop()[1])
                 continue
             until = min([due, *(each.clock()[each.at] for each in self._open if each is not stream)])
-            yield stream.take_until(until) if stream.has(until, _FEW) else _weave(self._open, due)
+            if stream.has(until, _FEW):
+                yield stream.take_until(until)
+            else:
+                yield from _weave(self._open, due)
             for each in [each for each in self._open if each.is_empty and not each.advance()]:
                 self._finish(each)
 

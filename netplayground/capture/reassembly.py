@@ -15,6 +15,7 @@ from enum import Enum
 from netplayground.capture.connection import Connection, Gaps, Listener
 from netplayground.capture.following import Followed
 from netplayground.capture.network import turned
+from netplayground.capture.resets import Reset
 from netplayground.capture.stream import AHEAD_MOST, Overlap
 from netplayground.errors import CaptureError
 from netplayground.packet.checksum import Octets
@@ -72,7 +73,7 @@ class Reassembler:
         self.listener = listener
         self._live: dict[bytes, Followed] = {}
         self._by_key: dict[bytes, tuple[Followed, int]] = {}
-        self._holding: deque[tuple[int, int, Connection, bool]] = deque()
+        self._holding: deque[tuple[int, int, Connection, Reset | None]] = deque()
         self._over: deque[Connection] = deque()
         self._servers: set[bytes] = set()
         self._swept = 0
@@ -87,9 +88,9 @@ class Reassembler:
         if now - self._swept > self.limits.idle_ns >> 4:
             self._sweep()
 
-    def _settle_next(self) -> None:
-        _, _, connection, is_reset = self._holding.popleft()
-        connection.settle(is_reset)
+    def _settle_next(self, is_last: bool = False) -> None:
+        _, _, connection, reset = self._holding.popleft()
+        connection.settle(reset, is_last)
         self._bury_if_over(connection)
 
     @property
@@ -154,7 +155,8 @@ class Reassembler:
     def flush_older(self, time_ns: int) -> None:
         """Wait no longer for what is missing of connections that have been silent since then. They stay: who
         has nothing to say for an hour may have something after it."""
-        for connection in [each for each in self._live.values() if each.last < time_ns]:
+        silent = [each for each in self._live.values() if each.last < time_ns]
+        for connection in [each for each in silent if each.held or each.reset is not None]:
             connection.stop_waiting()
             self._bury_if_over(connection)
 
@@ -228,11 +230,11 @@ class Reassembler:
 
     # -- what connections ask ----------------------------------------------------------------------
 
-    def hold(self, connection: Connection, is_reset: bool = False) -> None:
+    def hold(self, connection: Connection, reset: Reset | None = None) -> None:
         """Ask for `settle` in a moment; or sooner, where too many have asked."""
-        if len(self._holding) >= self.limits.connections:
-            self._settle_next()
-        self._holding.append((self.now + HOLD_NS, self.count + HOLD_PACKETS, connection, is_reset))
+        while len(self._holding) >= self.limits.connections:
+            self._settle_next(is_last=True)
+        self._holding.append((self.now + HOLD_NS, self.count + HOLD_PACKETS, connection, reset))
 
     def note_held(self, connection: Connection, more: int) -> None:
         """`more` bytes wait; make room if that is too much."""
