@@ -91,11 +91,19 @@ def test_what_puts_itself_off_runs_once_a_round() -> None:
 
 def test_what_is_buffered_is_handed_on_before_the_loop_sleeps() -> None:
     seen: list[str] = []
-    loop = Loop(before_look=lambda: seen.append("look"), before_sleep=lambda: seen.append("sleep"))
-    loop.call_after(0.002, loop.stop)
+    reading, writing = os.pipe()
+
+    def handed_on() -> None:
+        seen.append("sleep")
+        os.write(writing, b"x")
+
+    loop = Loop(before_look=lambda: seen.append("look"), before_sleep=handed_on)
+    loop.add(reading, EPOLLIN, lambda _events: loop.stop())
     loop.run()
-    assert seen[:2] == ["look", "sleep"]
+    assert seen == ["look", "sleep"]
     loop.close()
+    os.close(reading)
+    os.close(writing)
 
 
 def _two_readable_pipes() -> list[tuple[int, int]]:
