@@ -54,7 +54,7 @@ class Script:
         self.actions.append((self.at, self.teller.end_missed, (connection, side)))
 
     def differed(self, connection: Connection, side: int, sequence: int, count: int) -> None:
-        self.actions.append((self.at, self.teller.differed, (connection, side, sequence, count)))
+        self.actions.append((self.at, self.teller.differed, (connection, side, count, connection.is_opened)))
 
     def finished(self, connection: Connection, side: int) -> None:
         self.actions.append((self.at, self.teller.finished, (connection, side)))

@@ -156,10 +156,10 @@ class Teller:
         told.writer.note(END_MISSING, side=SIDES[side])
         self._is_incomplete(told)
 
-    def differed(self, connection: Connection, side: int, sequence: int, count: int) -> None:
-        """Tell that bytes came again as others."""
+    def differed(self, connection: Connection, side: int, count: int, is_opened: bool) -> None:
+        """Tell that bytes came again as others; before a connection is opened, they are only counted."""
         self.differing += count
-        if connection.is_opened:
+        if is_opened:
             self._told(connection).writer.note(BYTES_DIFFER, side=SIDES[side], bytes=count)
 
     def finished(self, connection: Connection, side: int) -> None:

@@ -245,6 +245,7 @@ def test_a_packet_that_is_not_usual_stays_in_its_place_between_those_that_are(tm
 
 
 @settings(max_examples=12)
+@example(433, 1000)
 @given(st.integers(0, 1 << 32), st.sampled_from([64, 1000, 1 << 15]))
 def test_a_crowd_of_which_some_packets_are_not_usual(
     tmp_path_factory: pytest.TempPathFactory, seed: int, batch: int
