@@ -299,9 +299,13 @@ class Connection:
         self._settle_streams()
         self._advance()
         for side in (self.client, 1 - self.client):
-            while self.streams[side].waiting >= 0 and self.is_established and not self.is_over:
-                self.skip_gap(side)
+            self._skip_gaps(side)
         self._account()
+
+    def _skip_gaps(self, side: int) -> None:
+        """Tell all that waits, and what is missing before it."""
+        while self.streams[side].waiting >= 0 and self.is_established and not self.is_over:
+            self.skip_gap(side)
 
     def _settle_streams(self) -> None:
         if self.is_settled:
@@ -323,11 +327,9 @@ class Connection:
         if self.reset is not None and not self.reset.counts(self.streams[self.reset.side]):
             self.dismiss_reset()
         for side in (self.client, 1 - self.client):
-            stream = self.streams[side]
-            while stream.waiting >= 0 and self.is_established and not self.is_over:
-                self.skip_gap(side)
+            self._skip_gaps(side)
             if not self.is_over and self.is_established:
-                self._miss_the_end(side, stream)
+                self._miss_the_end(side, self.streams[side])
         if not self.is_over:
             self._end(self._last_ending(is_replaced))
 

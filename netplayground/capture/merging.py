@@ -111,16 +111,20 @@ def _weave(streams: Sequence[_Stream], until: int) -> Iterator[Batch]:
     octets, heads = bytearray(), array(PLACES)
     interfaces: list[Interface] = []
     numbers: dict[int, int] = {}
+
+    def written() -> Batch:
+        return Batch(path, memoryview(octets), heads, layout, Interfaces(interfaces, len(interfaces)), 0)
+
     for _, buffer, (interface, time_ns, begin, end, missing) in packets:
         if len(octets) >= BATCH:
-            yield Batch(path, memoryview(octets), heads, layout, Interfaces(interfaces, len(interfaces)), 0)
+            yield written()
             octets, heads = bytearray(), array(PLACES)
         number = numbers.setdefault(interface.link_type, len(interfaces))
         if number == len(interfaces):
             interfaces.append(Interface(interface.link_type, _TICKS))
         heads.append(len(octets))
         octets += emit_packet(_ORDER, number, time_ns, buffer[begin:end], end - begin + missing)
-    yield Batch(path, memoryview(octets), heads, layout, Interfaces(interfaces, len(interfaces)), 0)
+    yield written()
 
 
 class Captures:
